@@ -1,0 +1,74 @@
+"""The front door: parse, call the verb, print its answer, turn errors into one line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from penjing import __version__
+from penjing.cli import chips, models
+from penjing.cli.answer import Answer, Json
+from penjing.errors import DoesNotFit, PenjingError
+
+
+class Verb(Protocol):
+    """What a verb's module offers."""
+
+    NAME: str
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def answer(self, arguments: argparse.Namespace) -> Answer: ...
+
+
+_VERBS = (chips, models)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 done, 1 the answer is no, 2 the request is wrong."""
+    arguments = _parser().parse_args(argv)
+    answer: Callable[[argparse.Namespace], Answer] = arguments.answer
+    try:
+        result = answer(arguments)
+    except PenjingError as error:
+        print(f"penjing {arguments.verb}: {error}", file=sys.stderr)
+        if arguments.json:
+            _print_json(_error_document(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"penjing {arguments.verb}: interrupted", file=sys.stderr)
+        return 130
+    if arguments.json:
+        _print_json(result.document)
+    else:
+        print(result.text)
+    return result.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="penjing",
+        description="Plan DeepSeek-R1 and its relatives on the hardware you can actually get.",
+        epilog="Exit status: 0 done, 1 the answer is no, 2 the request is wrong.",
+    )
+    parser.add_argument("--version", action="version", version=f"penjing {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in _VERBS:
+        sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)
+        verb.configure(sub)
+        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        sub.set_defaults(answer=verb.answer)
+    return parser
+
+
+def _print_json(document: Json) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _error_document(error: PenjingError) -> Json:
+    document: dict[str, Json] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, DoesNotFit):
+        document |= {"shortfall_bytes": error.shortfall_bytes, "nearest": error.nearest}
+    return {"error": document}

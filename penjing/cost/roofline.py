@@ -1,0 +1,124 @@
+"""Seconds of an operator on a chip, and which ceiling holds it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from penjing.cost.efficiency import Curve, Efficiency, efficiency_of
+from penjing.cost.network import Topology, collective_seconds
+from penjing.cost.op import Op, Quantity
+from penjing.hardware.chip import Chip
+from penjing.hardware.precision import Precision
+
+
+class Bound(StrEnum):
+    """The ceiling that holds an operator."""
+
+    COMPUTE = "compute"
+    BANDWIDTH = "bandwidth"
+    LINK = "link"
+    OVERHEAD = "overhead"  # launches and synchronisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A chip with its curves and what-if factors on its nominal rates."""
+
+    chip: Chip
+    efficiency: Efficiency
+    node_chips: int
+    compute_scale: float = 1.0
+    bandwidth_scale: float = 1.0
+    link_scale: float = 1.0
+
+    @classmethod
+    def of(cls, chip: Chip, chips: int | None = None) -> "Hardware":
+        """Nominal rates and measured curves of ``chip`` in a cluster of ``chips``."""
+        node = chip.node_chips if chips is None else min(chips, chip.node_chips)
+        return cls(chip=chip, efficiency=efficiency_of(chip), node_chips=node)
+
+    def scaled(self, bound: Bound, factor: float) -> "Hardware":
+        """The same hardware with one ceiling raised by ``factor``."""
+        field = {
+            Bound.COMPUTE: "compute_scale",
+            Bound.BANDWIDTH: "bandwidth_scale",
+            Bound.LINK: "link_scale",
+        }[bound]
+        return replace(self, **{field: factor})
+
+    @cached_property
+    def topology(self) -> Topology:
+        return Topology(
+            chip=self.chip,
+            node_chips=self.node_chips,
+            efficiency=self.efficiency,
+            scale=self.link_scale,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timing:
+    """An operator with its seconds in the whole pass (all calls) and their three parts."""
+
+    op: Op
+    seconds: Quantity
+    compute_s: Quantity = 0.0  # at the efficiency reached
+    memory_s: Quantity = 0.0
+    link_s: Quantity = 0.0
+    overhead_s: Quantity = 0.0
+
+
+def time_ops(ops: Iterable[Op], hardware: Hardware) -> list[Timing]:
+    """Each operator alone; nothing overlaps here."""
+    return [_time(op, hardware) for op in ops]
+
+
+def total_seconds(timings: Iterable[Timing]) -> Quantity:
+    total: Quantity = 0.0
+    for timing in timings:
+        total = total + timing.seconds
+    return total
+
+
+def compute_precision(op: Op, chip: Chip) -> Precision:
+    """The first precision the operator may run in that the chip has units for."""
+    for precision in op.compute:
+        if chip.supports(precision):
+            return precision
+    return op.compute[-1]
+
+
+def _time(op: Op, hardware: Hardware) -> Timing:
+    if op.kind.is_communication:
+        seconds = collective_seconds(op, hardware.topology) * op.calls
+        return Timing(op=op, seconds=seconds, link_s=seconds)
+    chip, curve = hardware.chip, hardware.efficiency.curve(op.kind, lane_on(op, hardware.chip))
+    compute_s: Quantity = 0.0
+    if not _is_zero(op.flops):
+        peak = chip.flops_per_s(compute_precision(op, chip)) * hardware.compute_scale
+        compute_s = op.flops / peak
+    bandwidth = chip.bandwidth_bytes_per_s * hardware.bandwidth_scale
+    return _timing(op, compute_s, (op.read_bytes + op.write_bytes) / bandwidth, curve)
+
+
+def _timing(op: Op, compute_s: Quantity, memory_s: Quantity, curve: Curve) -> Timing:
+    return Timing(
+        op=op,
+        seconds=curve.seconds(compute_s, memory_s) * op.calls,
+        compute_s=compute_s / curve.compute * op.calls,
+        memory_s=memory_s / curve.memory * op.calls,
+        overhead_s=curve.overhead_s * op.calls,
+    )
+
+
+def lane_on(op: Op, chip: Chip) -> str:
+    """The number format whose kernels run: formats a chip cannot multiply are widened first."""
+    narrow = op.compute[0] in (Precision.FP8, Precision.INT8, Precision.FP4)
+    if narrow and not chip.supports(op.compute[0]):
+        return "int4" if op.lane in ("mxfp4", "nvfp4") else "bf16"
+    return op.lane
+
+
+def _is_zero(value: Quantity) -> bool:
+    return isinstance(value, float | int) and value == 0

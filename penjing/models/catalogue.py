@@ -1,0 +1,104 @@
+"""Finding a model: one of the bundled configs by name, or a config.json on disk."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from penjing.errors import BadFile, UnknownName
+from penjing.models.config import ModelConfig
+from penjing.models.huggingface import model_from_hf
+from penjing.models.provenance import Provenance, configs_folder, read_index
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Names of the configs that ship with the package, in the order of their index."""
+    return tuple(read_index())
+
+
+def load_model(name_or_path: str | Path) -> ModelConfig:
+    """A bundled model, a config.json, or the folder of one.
+
+    A bare name is first sought among the bundled models, whatever lies in the working folder. With
+    a slash or ``.json`` it is first a path; ``deepseek-ai/DeepSeek-R1``, where no such folder is,
+    goes by its last part. Names compare without case, spaces and punctuation. Raises
+    ``UnknownName`` or ``BadFile``, and what ``model_from_hf`` raises.
+    """
+    text = str(name_or_path)
+    bundled = find_bundled(text)
+    path = os.path.expanduser(text)
+    means_path = isinstance(name_or_path, Path) or _looks_like_path(text)
+    if os.path.exists(path) if means_path or bundled is None else False:
+        return _load_path(Path(path))
+    if bundled is not None:
+        raw = _parse((configs_folder() / f"{bundled.name}.json").read_text("utf-8"), bundled.name)
+        return model_from_hf(raw, bundled.name)
+    if means_path:
+        raise _missing(text)
+    raise UnknownName("model", text, _names(read_index()), "or give a path to a config.json")
+
+
+def find_bundled(text: str) -> Provenance | None:
+    """The bundled model of that name, alias or repository, if there is one."""
+    wanted = _fold(text.rstrip("/").rsplit("/", 1)[-1])
+    for entry in read_index().values():
+        if wanted in map(_fold, (entry.name, *entry.aliases)):
+            return entry
+    return None
+
+
+def _looks_like_path(text: str) -> bool:
+    return "/" in text or "\\" in text or text.endswith(".json") or text in (".", "..")
+
+
+def _load_path(path: Path) -> ModelConfig:
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadFile(f"folder {path} has no config.json; give the folder of a model") from None
+    except UnicodeDecodeError:
+        raise BadFile(f"{file} is not text in UTF-8; give a config.json") from None
+    except OSError as error:
+        raise BadFile(f"{file} cannot be read: {error.strerror}") from None
+    name = file.resolve().parent.name if file.name == "config.json" else file.stem
+    return model_from_hf(_parse(text, str(file)), name)
+
+
+def _missing(text: str) -> BadFile:
+    last = text.rstrip("/").rsplit("/", 1)[-1].removesuffix(".json")
+    near = UnknownName("model", last, _names(read_index())).nearest[:1]
+    guess = f", such as {near[0]}" if near else ""
+    return BadFile(
+        f"{text} does not exist; give the path of a config.json, or a bundled name{guess}"
+    )
+
+
+def _parse(text: str, where: str) -> Mapping[str, object]:
+    try:
+        raw = json.loads(text, object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise BadFile(
+            f"{where} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{where} is not usable JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise BadFile(f"{where} holds a {type(raw).__name__}; a config.json holds one object")
+    return raw
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    repeated = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
+    if repeated is not None:
+        raise ValueError(f"key {repeated!r} occurs twice; keep one")
+    return dict(pairs)
+
+
+def _names(index: Mapping[str, Provenance]) -> list[str]:
+    return [n for entry in index.values() for n in (entry.name, *entry.aliases)]
+
+
+def _fold(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())

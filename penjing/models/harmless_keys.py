@@ -1,0 +1,67 @@
+"""Keys of a config.json that never change what a forward pass computes, so nobody reads them."""
+
+HARMLESS = frozenset(
+    {
+        # Metadata: what the file is, who wrote it and with what.
+        "architectures",
+        "auto_map",
+        "_name_or_path",
+        "name_or_path",
+        "transformers_version",
+        "model_max_length",
+        "tokenizer_class",
+        "problem_type",
+        "id2label",
+        "label2id",
+        "is_decoder",
+        "unsloth_fixed",
+        "unsloth_version",
+        # Training: initial values, dropout, auxiliary losses, noise on the router.
+        "initializer_range",
+        "attention_dropout",
+        "hidden_dropout",
+        "attn_pdrop",
+        "embd_pdrop",
+        "resid_pdrop",
+        "dropout",
+        "router_aux_loss_coef",
+        "router_jitter_noise",
+        "aux_loss_alpha",
+        "seq_aux",
+        "gradient_checkpointing",
+        "finetuned",
+        # Generation and token ids.
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "sep_token_id",
+        "unk_token_id",
+        "decoder_start_token_id",
+        "max_length",
+        "do_sample",
+        "temperature",
+        "top_p",
+        "num_beams",
+        "repetition_penalty",
+        # What a call returns, and whether it keeps a cache.
+        "use_cache",
+        "return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        # One formula in another order, split or width of accumulation.
+        "pretraining_tp",
+        "ep_size",
+        "chunk_size_feed_forward",
+        "use_grouped_mm",
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "attn_implementation",
+        "enable_moe_fp32_combine",
+        "enable_lm_head_fp32",
+        "enable_attention_fp32_softmax",
+        "moe_router_dtype",
+        # Said again elsewhere: gpt-oss repeats original_max_position_embeddings.
+        "initial_context_length",
+    }
+)

@@ -1,0 +1,1 @@
+"""Predicted against measured: rows of public measurements through the same cost model."""

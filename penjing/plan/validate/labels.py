@@ -1,0 +1,188 @@
+"""What people write in benchmark tables, read back into quantities.
+
+Nothing here knows a model or a chip; a text that cannot be read raises ``Unmapped`` with the
+reason that the report prints.
+"""
+
+import re
+from dataclasses import dataclass
+
+from penjing.cost.layout import Layout
+from penjing.cost.load import Arrivals, Burst, Clients, Load, Saturated
+from penjing.cost.serving import Traffic
+from penjing.plan.validate.row import Row
+
+
+class Unmapped(Exception):
+    """Why a row has no prediction."""
+
+
+# Mean lengths of the MLPerf Inference data sets (input, output) in tokens. Outputs: reference
+# means of mlcommons/inference; inputs are from MLCommons' articles where they give one
+# (405B 9,400; 8B 778; R1 about 800), else assumed: the rules state only the maximum.
+_DATA_SETS = {
+    "OpenOrca subset": (300.0, 294.45),
+    "OpenOrca+GSM8K+MBXP": (300.0, 144.84),
+    "CNN-DailyMail": (778.0, 128.0),
+    "8,313 samples": (9400.0, 684.68),
+    "4,388 samples": (800.0, 3886.2),
+    "6,396 samples": (300.0, 1278.2),
+    "ShareGPT": (250.0, 200.0),
+    "short": (64.0, 512.0),
+}
+
+
+def traffic_of(row: Row) -> Traffic:
+    """Mean input and output tokens of a request."""
+    return Traffic(
+        input_tokens=max(1.0, _length(row.input_len, 0)),
+        output_tokens=max(1.0, _length(row.output_len or row.input_len, 1)),
+    )
+
+
+def input_tokens(row: Row) -> float:
+    return max(1.0, _length(row.input_len, 0))
+
+
+def _length(text: str, column: int) -> float:
+    mean = re.search(r"(?:measured|ref) mean ([\d.]+)", text)
+    if mean:
+        return float(mean[1])
+    if re.fullmatch(r"[\d.,]+", text):
+        return float(text.replace(",", ""))
+    kv = re.search(r"avg KV ([\d,]+)", text)
+    if kv:
+        return float(kv[1].replace(",", ""))
+    for name, means in _DATA_SETS.items():
+        if name in text:
+            return means[column]
+    side = ("input", "output")[column]
+    raise Unmapped(f"{side} length not stated ({text or 'blank'})")
+
+
+def load_of(row: Row, replicas: int) -> Load:
+    """The load that one of ``replicas`` equal instances gets."""
+    text = row.concurrency_or_batch
+    if re.fullmatch(r"[\d.,]+", text):
+        return Clients(concurrency=max(1.0, float(text.replace(",", "")) / replicas))
+    rate = re.search(
+        r"(?:target_qps |Poisson |@ ?|QPS ?)([\d.]+)(?: qps| rps)?|([\d.]+) ?QPS", text
+    )
+    if rate and "rate inf" not in text:
+        return Arrivals(per_s=float(rate[1] or rate[2]) / replicas)
+    burst = re.search(r"(\d+) requests, rate inf", text)
+    if burst:
+        peak = re.search(r"peak conc (\d+)", text)
+        if peak and int(peak[1]) < int(burst[1]) // 2:
+            return Clients(concurrency=max(1.0, int(peak[1]) / replicas))
+        return Burst(requests=max(1.0, int(burst[1]) / replicas))
+    if text.startswith(("max throughput", "offline", "Poisson", "max batch")):
+        return Saturated()
+    raise Unmapped(f"load not stated ({text or 'blank'})")
+
+
+def batch_of(row: Row, chips: int) -> float | None:
+    """Sequences in flight over ``chips``; None where the row does not say."""
+    text = row.concurrency_or_batch
+    each = re.fullmatch(r"(\d+) per GPU", text)
+    if each:
+        return float(each[1]) * chips
+    if re.fullmatch(r"\d+", text):
+        return float(text)
+    return None
+
+
+def latency_limit_s(row: Row) -> float | None:
+    """A stated limit on the time per output token, in seconds."""
+    found = re.search(r"TPOT ?(?:<=?|of) ?(\d+)(?: ?ms)?", row.notes)
+    return float(found[1]) / 1e3 if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Layouts of the instances, and how many there are; ``layout`` None: not stated."""
+
+    layout: Layout | None
+    prefill_instances: int = 0  # of a disaggregated deployment
+    decode_instances: int = 0
+    virtual_stages: int = 1
+
+
+def placement_of(text: str, *, mixture: bool) -> Placement:
+    """Read ``tp8 dp8 EP dp-attention``, ``DEP4``, ``TP1PP2``, ``2P2D each tp2``, ``layer split``.
+
+    ``mixture``: the model has experts, without which expert degrees mean nothing.
+    """
+    low = text.lower()
+    pair = re.search(r"(\d+)p(\d+)d\b", low)
+    if pair:
+        found = re.search(r"tp(\d+)", low)
+        if not found:
+            raise Unmapped(f"layout of the instances not stated ({text})")
+        return Placement(
+            layout=Layout(tensor=int(found[1])),
+            prefill_instances=int(pair[1]),
+            decode_instances=int(pair[2]),
+        )
+    if "cpu experts" in low:
+        raise Unmapped("CPU and GPU share the layers, which is not modelled")
+    split = re.search(r"layer split over (\d+)|(\d+)-way layer split", low)
+    if split:
+        return Placement(layout=Layout(pipeline=int(split[1] or split[2])))
+    if low.startswith("single"):
+        return Placement(layout=Layout())
+    return _degrees(low, mixture)
+
+
+def _degrees(low: str, mixture: bool) -> Placement:
+    tensor, data, pipeline = _degree("tp", low), _degree("dp", low), _degree("pp", low)
+    context, expert = _degree("cp", low), _degree("ep", low)
+    both = re.search(r"\bdep(\d+)", low)
+    if both:
+        data = expert = int(both[1])
+    ranks = re.search(r"decode (\d+) ranks|x (\d+) gpus?|ep(\d+) \(18", low)
+    if ranks and not (tensor or data or expert):
+        data = expert = int(ranks[1] or ranks[2] or ranks[3])
+    if expert and not (tensor or data):
+        data = expert  # wide expert parallelism keeps attention data parallel
+    if expert and tensor == 1 and not data:
+        data = expert
+    if "attention" in low or "dp-attention" in low or "dp attn" in low:
+        data = data or tensor or expert
+        tensor = max(1, (tensor or 1) // (data or 1))
+    if not any((tensor, data, pipeline, context, expert)):
+        return Placement(layout=None)
+    tensor, data, context = tensor or 1, data or 1, context or 1
+    if not expert and re.search(r"\bep\b", low):
+        expert = tensor * data
+    expert = min(expert or 1, tensor * data * context) if mixture else 1
+    layout = Layout(
+        tensor=tensor, data=data, expert=expert, context=context, pipeline=pipeline or 1
+    )
+    return Placement(layout=layout, virtual_stages=_degree("vp", low) or 1)
+
+
+def _degree(letters: str, low: str) -> int:
+    found = re.search(rf"(?<![a-z]){letters}(\d+)|(?<=\d){letters}(\d+)", low)
+    return int(found[1] or found[2]) if found else 0
+
+
+def draft_depth_of(row: Row) -> int:
+    """Tokens drafted a step by the model's own MTP head; other drafts are not modelled."""
+    text = f"{row.parallelism} {row.notes}".lower()
+    if re.search(r"eagle|suffix decoding|suffix_spec|n-?gram|medusa|speculative-draft", text):
+        raise Unmapped("speculative decoding with a draft that is not the model's own MTP head")
+    stated = re.search(r"mtp-?(\d)|(\d)[- ](?:mtp )?step|speculative-num-steps (\d)", text)
+    if "mtp" not in text and "speculative" not in text:
+        return 0
+    if stated and "config" not in row.parallelism.lower():
+        return int(next(g for g in stated.groups() if g))
+    return _ablation_depth(row)
+
+
+def _ablation_depth(row: Row) -> int:
+    """MTP named without a depth: the label's words, else two steps, SGLang's recipe for R1."""
+    text = row.parallelism.lower()
+    if "simulated mtp" in text or "1 mtp" in text:
+        return 1
+    return 3 if "3-step" in text or "larger draft" in text else 2
