@@ -12,7 +12,7 @@ from penjing.hardware.precision import Precision
 NAME = "chips"
 HELP = "list, show and compare the chips of the catalogue, every figure with its source"
 
-# A column of `list` and `compare`: heading, key in figures(), what one unit is in SI.
+# A column of `list` and `compare`: heading, key in Chip.figures(), what one unit is in SI.
 _COLUMNS: dict[str, tuple[str, str, float]] = {
     "bf16": ("BF16 TFLOP/s", "bf16_flops_per_s", 1e12),
     "fp8": ("FP8 TFLOP/s", "fp8_flops_per_s", 1e12),
@@ -58,24 +58,6 @@ def answer(arguments: argparse.Namespace) -> Answer:
     return verbs[arguments.chips_verb](arguments)
 
 
-def figures(chip: Chip) -> dict[str, Figure]:
-    """Every published figure of ``chip`` by a name that ends in its SI unit."""
-    found: dict[str, Figure | None] = {
-        f"{p}_flops_per_s": chip.compute_flops_per_s.get(p) for p in Precision
-    }
-    found |= {
-        "memory_bytes": chip.memory.capacity_bytes,
-        "memory_bytes_per_s": chip.memory.bandwidth_bytes_per_s,
-        "fabric_bytes_per_s": chip.fabric.bytes_per_s if chip.fabric else None,
-        "network_bytes_per_s": chip.network.bytes_per_s if chip.network else None,
-        "power_w": chip.power_w,
-        "die_area_mm2": chip.die_area_mm2,
-        "price_usd": chip.price_usd,
-        "rental_usd_per_h": chip.rental_usd_per_h,
-    }
-    return {name: figure for name, figure in found.items() if figure is not None}
-
-
 def ridge_flops_per_byte(chip: Chip) -> float | None:
     """BF16 FLOP a byte of memory traffic at which compute, not memory, becomes the limit."""
     bandwidth = chip.memory.bandwidth_bytes_per_s
@@ -97,7 +79,7 @@ def _show(arguments: argparse.Namespace) -> Answer:
     chip = match.chip
     rows = [
         [name, f.text, f.confidence, ", ".join(f.source), f.note]
-        for name, f in figures(chip).items()
+        for name, f in chip.figures().items()
     ]
     ridge = ridge_flops_per_byte(chip)
     paragraphs = [
@@ -151,13 +133,13 @@ def _sorted(chips: list[Chip], column: str) -> list[Chip]:
 
 
 def _value(chip: Chip, key: str) -> float | None:
-    figure = figures(chip).get(key)
+    figure = chip.figures().get(key)
     return figure.value if figure else None
 
 
 def _cell(chip: Chip, column: str) -> str:
     _, key, unit = _COLUMNS[column]
-    figure = figures(chip).get(key)
+    figure = chip.figures().get(key)
     return f"{figure.value / unit:.5g}" if figure else _UNKNOWN
 
 
@@ -208,7 +190,7 @@ def _document(chip: Chip) -> dict[str, Json]:
         "process": chip.process,
         "price_date": chip.price_date,
         "ridge_flops_per_byte": ridge_flops_per_byte(chip),
-        "figures": {name: _figure_document(f) for name, f in figures(chip).items()},
+        "figures": {name: _figure_document(f) for name, f in chip.figures().items()},
         "notes": list(chip.notes),
         "sources": dict(chip.sources),
     }

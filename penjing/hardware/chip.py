@@ -81,6 +81,23 @@ class Chip:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def figures(self) -> dict[str, Figure]:
+        """Every figure that is published, by a name that ends in its SI unit."""
+        found: dict[str, Figure | None] = {
+            f"{p}_flops_per_s": self.compute_flops_per_s.get(p) for p in Precision
+        }
+        found |= {
+            "memory_bytes": self.memory.capacity_bytes,
+            "memory_bytes_per_s": self.memory.bandwidth_bytes_per_s,
+            "fabric_bytes_per_s": self.fabric.bytes_per_s if self.fabric else None,
+            "network_bytes_per_s": self.network.bytes_per_s if self.network else None,
+            "power_w": self.power_w,
+            "die_area_mm2": self.die_area_mm2,
+            "price_usd": self.price_usd,
+            "rental_usd_per_h": self.rental_usd_per_h,
+        }
+        return {name: figure for name, figure in found.items() if figure is not None}
+
     def flops_per_s(self, precision: Precision) -> float:
         """Dense peak rate at ``precision``; raises ``Unpublished`` where there is none."""
         figure = self.compute_flops_per_s.get(precision)

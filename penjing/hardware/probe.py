@@ -19,7 +19,7 @@ from penjing.hardware.host import Host, read_host
 from penjing.hardware.precision import Precision
 from penjing.units import format_bytes, format_si
 
-_LIMIT_S = 1.5  # for each of four gauges; with torch's import the whole stays under ten seconds
+_LIMIT_S = 1.2  # for each of four gauges; with torch's import the whole stays under ten seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from penjing.cli import main
-from penjing.cli.chips import figures, ridge_flops_per_byte
+from penjing.cli.chips import ridge_flops_per_byte
 from penjing.hardware.catalogue import load_catalogue
 
 
@@ -72,7 +72,7 @@ def test_json_carries_si_values_with_their_sources(capsys: pytest.CaptureFixture
 def test_show_gives_every_figure_note_and_source(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "show", "h20")
     chip = load_catalogue().find("H20").chip
-    for name, figure in figures(chip).items():
+    for name, figure in chip.figures().items():
         row = next(line for line in out.splitlines() if line.startswith(f"{name} "))
         assert figure.text in row
         assert figure.confidence in row

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from penjing.cli.chips import figures
 from penjing.errors import BadFile, UnknownName
 from penjing.hardware.catalogue import Catalogue, load_catalogue
 from penjing.hardware.chip import Chip, Confidence
@@ -108,7 +107,7 @@ GOLDEN = {
 
 
 def value(chip: Chip, figure: str) -> float | None:
-    found = figures(chip).get(figure)
+    found = chip.figures().get(figure)
     return found.value if found else None
 
 
@@ -152,7 +151,7 @@ def test_the_memory_of_a_b300_is_what_its_driver_offers() -> None:
 
 
 def test_a_910c_is_two_of_its_dies() -> None:
-    package, die = (figures(CATALOGUE.find(n).chip) for n in ("910C", "910C die"))
+    package, die = (CATALOGUE.find(n).chip.figures() for n in ("910C", "910C die"))
     same = ("bf16_flops_per_s", "int8_flops_per_s", "memory_bytes", "memory_bytes_per_s")
     for name in (*same, "fabric_bytes_per_s", "network_bytes_per_s", "power_w"):
         assert package[name].value == pytest.approx(2 * die[name].value), name
@@ -160,7 +159,7 @@ def test_a_910c_is_two_of_its_dies() -> None:
 
 def test_china_variants_keep_compute_and_lose_links() -> None:
     for cut, whole in (("H800 SXM", "H100 SXM"), ("A800 80GB SXM", "A100 80GB SXM")):
-        ours, theirs = (figures(CATALOGUE.find(n).chip) for n in (cut, whole))
+        ours, theirs = (CATALOGUE.find(n).chip.figures() for n in (cut, whole))
         assert ours["bf16_flops_per_s"].value == theirs["bf16_flops_per_s"].value
         assert ours["fabric_bytes_per_s"].value == 200e9 < theirs["fabric_bytes_per_s"].value
 
@@ -171,7 +170,7 @@ def test_an_h20_node_of_ant_has_a_network_card_for_two_chips() -> None:
 
 @BY_NAME
 def test_every_figure_is_sourced(chip: Chip) -> None:
-    for name, figure in figures(chip).items():
+    for name, figure in chip.figures().items():
         assert figure.source, name
         assert all(chip.sources[key] for key in figure.source), name
         assert figure.confidence is not Confidence.MEASURED, "a datasheet holds no timings of ours"
@@ -210,7 +209,7 @@ def test_figures_lie_in_plausible_bounds(chip: Chip) -> None:
         "rental_usd_per_h": (0.5, 5),
     }
     for name, (least, most) in bounds.items():
-        figure = figures(chip).get(name)
+        figure = chip.figures().get(name)
         assert figure is None or least <= figure.value <= most, name
     assert chip.node_chips in (1, 2, 4, 8, 16, 72)
     assert 2019 <= chip.year <= 2028

@@ -58,6 +58,15 @@ def test_unpublished_memory_is_named(what: str, words: str) -> None:
         getattr(chip(memory=Memory(type="HBM")), what)
 
 
+def test_figures_holds_what_is_published_and_nothing_else() -> None:
+    assert {name: f.value for name, f in chip(power_w=figure(400)).figures().items()} == {
+        "bf16_flops_per_s": 1e14,
+        "memory_bytes": 2.0**36,
+        "memory_bytes_per_s": 2e12,
+        "power_w": 400,
+    }
+
+
 def test_a_chip_can_be_a_key_and_cannot_change() -> None:
     assert len({chip(): 1, chip(): 2}) == 1
     with pytest.raises(FrozenInstanceError):
