@@ -5,8 +5,9 @@
 
 KERNELS_DIR holds `aiconfigurator_head/` (NVIDIA, Apache-2.0), `h20_3e/` (NVIDIA, Apache-2.0)
 and `infersim/` (Alibaba, Apache-2.0). Per chip, kind and number format the fastest engine's
-kernel of each shape is taken, then four parameters are fitted to all shapes at once by robust
-least squares on log time. Nothing end to end is looked at here.
+kernel of each shape is taken, then four parameters are fitted by robust least squares on log
+time to all shapes of the sizes that models have (the tables also sweep toy sizes, which would
+pull the fit). Nothing end to end is looked at here.
 """
 
 import sys
@@ -107,6 +108,9 @@ def gemm_tables(frame: pd.DataFrame) -> list[Table]:
     if frame.empty:
         return []
     frame = frame.assign(lane=frame.gemm_dtype.map(GEMM_LANES)).dropna(subset=["lane"])
+    aligned = (frame.m <= 16) | (frame.m % 16 == 0)
+    weights = (frame.n >= 512) & (frame.k >= 512) & (frame.n * frame.k >= 2**21)
+    frame = frame[aligned & weights & (frame.n <= 65536) & (frame.m <= 16384)]
     found = []
     for lane, group in fastest(frame, ["lane", "m", "n", "k"]).groupby("lane"):
         m, n, k = columns(group, "m", "n", "k")
@@ -147,13 +151,20 @@ def grouped_query(frame: pd.DataFrame, prefill: bool) -> list[Table]:
     shape = ["batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim"]
     found = []
     for lane, group in fastest(frame, ["lane", *shape]).groupby("lane"):
+        group = group[_as_in_models(group)]
         batch, length, step, heads, kv, dim = columns(group, *shape)
-        kv = np.where(kv == 0, heads, kv)
         make = ops.prefill_attention if prefill else ops.decode_attention
         new, cached = (length, step) if prefill else (np.ones_like(step), length + step)
         op = make("", batch, new, cached, heads, kv, dim, lane=FORMATS[lane])
         found.append(Table(op, seconds(group)))
     return found
+
+
+def _as_in_models(group: pd.DataFrame) -> pd.Series:
+    """Eight heads or more of width 128, 4 to 8 of them to a key head, 128 tokens or more."""
+    ratio = group.num_heads / group.num_key_value_heads.replace(0, 1e9)
+    shape = (group.head_dim == 128) & (group.num_heads >= 8)
+    return shape & (ratio >= 4) & (ratio <= 8) & (group.isl + group.step >= 128)
 
 
 def latent_tables(folder: Path) -> list[Table]:

@@ -71,7 +71,7 @@ def parse_count(text: str, what: str = "count", *, at_least: float = 1) -> int:
     if unit not in _COUNT:
         raise BadQuantity(f"{what} {text!r}: {unit!r} is no multiplier; use k, M, B or T")
     number = value * _COUNT[unit]
-    if number != math.floor(number) or number < at_least:
+    if not math.isfinite(number) or number != math.floor(number) or number < at_least:
         raise BadQuantity(f"{what} {text!r}: must be a whole number of at least {at_least:g}")
     return int(number)
 
@@ -119,4 +119,6 @@ def _positive(
         raise BadQuantity(f"{what} {text!r} {said}; write it with {example}")
     if value <= 0:
         raise BadQuantity(f"{what} {text!r}: must be above zero")
+    if math.isinf(value * scale[unit]):
+        raise BadQuantity(f"{what} {text!r}: too large to mean anything")
     return value * scale[unit]

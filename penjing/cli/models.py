@@ -105,9 +105,9 @@ def _summary(config: ModelConfig) -> dict[str, Json]:
 
 
 def _show(config: ModelConfig, asked: str) -> Answer:
-    provenance = find_bundled(asked)
-    if provenance is not None and provenance.name != config.name:
-        provenance = None  # A file on disk went first.
+    found = find_bundled(asked)
+    # A file on disk may share the name of a bundled model, but only its equal shares the source.
+    provenance = found if found and load_model(found.name) == config else None
     return Answer(document=_document(config, provenance), text=_text(config, provenance))
 
 

@@ -5,7 +5,7 @@ random arrivals at a rate, and a static batch. All are fluid approximations: len
 their means, and a queue is first come, first served.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -53,6 +53,8 @@ class StaticBatch:
 
     batch: float
 
+
+SHORTEST_TOKENS = 4.0  # of varied lengths: nobody answers in less
 
 Load = Clients | Burst | Arrivals | Saturated | StaticBatch
 
@@ -102,41 +104,68 @@ def _clients(instance: Instance, traffic: Traffic, clients: float, limit: float)
 
 
 def _burst(instance: Instance, traffic: Traffic, requests: float, limit: float) -> Seen:
-    """Waves of what fits: prefill of the wave, then its decoding; later waves refill as it ends."""
+    """Waves of what fits: prefill of a wave, then its decoding; later waves refill as it ends.
+
+    With varied lengths the last wave thins out: exponential lengths, so that a share exp(-s/mean)
+    is still alive s tokens in, and the longest of n is about mean * (ln n + 0.58).
+    """
     wave = min(requests, limit)
-    step = float(decode_step_s(instance, wave, traffic.context_tokens)) / instance.accepted
+    mean = traffic.output_tokens
     prefill = wave * prefill_request_s(instance, traffic.input_tokens)
+    full = float(decode_step_s(instance, wave, traffic.context_tokens)) / instance.accepted
     waves = max(1.0, requests / wave)
-    length = prefill + step * traffic.output_tokens
-    waiting = (waves - 1) / 2 * length
-    # Chunked prefill runs beside decoding: a token waits for the prefill that is still to come.
-    tpot = step + prefill / 2 / traffic.output_tokens
+    length = prefill + full * mean
+    last = prefill + (_thinning_s(instance, traffic, wave) if traffic.varied else full * mean)
+    total = (waves - 1) * length + last
+    # A token waits for the prefills still to come; the mean over requests weighs short ones by
+    # 1/length, whose mean is ln(mean / shortest) / mean for exponential lengths.
+    inverse = np.log(max(mean / SHORTEST_TOKENS, np.e)) / mean if traffic.varied else 1 / mean
     return Seen(
-        output_tokens_per_s=requests * traffic.output_tokens / (waves * length),
-        tpot_s=tpot,
-        ttft_s=waiting + prefill / 2 + step,
+        output_tokens_per_s=requests * mean / total,
+        tpot_s=full + prefill / 2 * float(inverse),
+        ttft_s=(waves - 1) / 2 * length + prefill / 2 + full,
         sequences=wave,
     )
 
 
+def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:
+    """Seconds to decode a wave of exponential lengths until its longest request ends."""
+    mean = traffic.output_tokens
+    position = np.linspace(0.0, mean * (np.log(wave) + 0.58), 65)
+    alive = np.maximum(1.0, wave * np.exp(-position / mean))
+    step = np.asarray(decode_step_s(instance, alive, traffic.input_tokens + position))
+    return float(np.trapezoid(step / instance.accepted, position))
+
+
 def _arrivals(instance: Instance, traffic: Traffic, rate: float, limit: float) -> Seen:
-    """Running sequences settle where throughput meets the arrival rate."""
-    grid = np.unique(np.geomspace(1.0, max(limit, 1.0), 48))
+    """Requests in the system as a birth-death chain: born at ``rate``, served at X(n) / output.
+
+    X(n) is the steady throughput with n running; beyond ``limit`` requests wait. Product-form
+    stationary distribution; means by Little's law. A rate above what can be served saturates.
+    """
+    grid = np.unique(np.geomspace(1.0, max(limit, 2.0), 48))
     state = steady_state(instance, traffic, grid)
-    throughput = np.asarray(state.output_tokens_per_s)
-    wanted = rate * traffic.output_tokens
-    best = np.maximum.accumulate(throughput)
-    if wanted >= best[-1]:
+    served = np.maximum.accumulate(np.asarray(state.output_tokens_per_s)) / traffic.output_tokens
+    if rate >= served[-1]:
         return _clients(instance, traffic, limit, limit)
-    running = max(1e-3, float(np.interp(wanted, best, grid)))
-    if wanted < best[0]:  # less than one at a time
-        running = 1.0
-    seen = _clients(instance, traffic, running, limit)
+    states = np.arange(1.0, np.ceil(4 * limit) + 2)
+    service = np.interp(states, grid, served)
+    log_weight = np.concatenate(([0.0], np.cumsum(np.log(rate / service))))
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    count = np.concatenate(([0.0], states))
+    running = float(weight @ np.minimum(count, limit))
+    waiting = float(weight @ np.maximum(count - limit, 0.0))
     busy = min(0.95, rate * prefill_request_s(instance, traffic.input_tokens))
     latency = float(prefill_latency_s(instance, 1.0, traffic.input_tokens))
-    step = float(decode_step_s(instance, running, traffic.context_tokens))
+    step = float(decode_step_s(instance, max(1.0, running), traffic.context_tokens))
     queue = latency * (1 + busy / (2 * (1 - busy))) + step / 2  # M/D/1 for the prefill server
-    return replace(seen, output_tokens_per_s=wanted, ttft_s=queue)
+    return Seen(
+        output_tokens_per_s=rate * traffic.output_tokens,
+        tpot_s=running / rate / traffic.output_tokens,
+        ttft_s=queue + waiting / rate,
+        sequences=running,
+    )
 
 
 def _static(instance: Instance, traffic: Traffic, batch: float, limit: float) -> Seen:

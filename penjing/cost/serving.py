@@ -35,10 +35,14 @@ ACCEPTED_TOKENS = (1.0, 1.85, 2.55, 3.1)
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Mean lengths of one request, in tokens."""
+    """Mean lengths of one request, in tokens.
+
+    ``varied``: lengths spread about the mean as in conversations, else all are equal.
+    """
 
     input_tokens: float
     output_tokens: float
+    varied: bool = False
 
     @property
     def context_tokens(self) -> float:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from penjing.errors import BadFile, UnknownName
+from penjing.errors import BadFile, UnknownName, nearest_names
 from penjing.models.config import ModelConfig
 from penjing.models.huggingface import model_from_hf
 from penjing.models.provenance import Provenance, configs_folder, read_index
@@ -35,7 +35,7 @@ def load_model(name_or_path: str | Path) -> ModelConfig:
         return model_from_hf(raw, bundled.name)
     if means_path:
         raise _missing(text)
-    raise UnknownName("model", text, _names(read_index()), "or give a path to a config.json")
+    raise _unknown(text)
 
 
 def find_bundled(text: str) -> Provenance | None:
@@ -65,9 +65,17 @@ def _load_path(path: Path) -> ModelConfig:
     return model_from_hf(_parse(text, str(file)), name)
 
 
+def _unknown(text: str) -> UnknownName:
+    """Aliases are offered where they are near; a list of everything is of names alone."""
+    index = read_index()
+    every = _names(index)
+    known = every if nearest_names(text, every) else list(index)
+    return UnknownName("model", text, known, "or give a path to a config.json")
+
+
 def _missing(text: str) -> BadFile:
     last = text.rstrip("/").rsplit("/", 1)[-1].removesuffix(".json")
-    near = UnknownName("model", last, _names(read_index())).nearest[:1]
+    near = nearest_names(last, _names(read_index()), limit=1)
     guess = f", such as {near[0]}" if near else ""
     return BadFile(
         f"{text} does not exist; give the path of a config.json, or a bundled name{guess}"

@@ -15,7 +15,8 @@ def test_layer_counts_keep_the_order_of_first_appearance() -> None:
 
 def test_alternating_layers_count_as_two_kinds() -> None:
     counts = load_model("GPT-OSS-120B").layer_counts()
-    windows = [layer.attention.window for layer, _ in counts if _is_grouped(layer.attention)]
+    attention = [layer.attention for layer, _ in counts]
+    windows = [a.window for a in attention if isinstance(a, GroupedQuery)]
     assert windows == [128, None]
     assert [n for _, n in counts] == [18, 18]
 
@@ -29,7 +30,3 @@ def test_nothing_mutates_a_config() -> None:
 def test_a_config_is_hashable_and_equal_by_value() -> None:
     assert hash(load_model("Llama-3-8B")) == hash(load_model("llama 3 8b"))
     assert load_model("Llama-3-8B") != load_model("Llama-3.1-8B")
-
-
-def _is_grouped(attention: object) -> bool:
-    return isinstance(attention, GroupedQuery)
