@@ -26,16 +26,18 @@ from penjing.hardware.chip import Chip
 from penjing.models.format import FORMATS, Format
 
 CURVES = Path(__file__).parents[1] / "penjing" / "cost" / "curves"
-SYSTEMS = {  # folder of aiconfigurator_head -> chip of the catalogue
-    "a100_sxm": "A100 80GB SXM",
-    "h100_sxm": "H100 SXM",
-    "h200_sxm": "H200 SXM",
-    "b200_sxm": "B200",
-    "gb200": "GB200",
-    "gb300": "GB300",
-    "l40s": "L40S",
-    "rtx_pro_6000_server": "RTX PRO 6000 Blackwell Server",
-    "b60": "Arc Pro B60",
+# Folder of aiconfigurator_head -> chip of the catalogue, and the relative that supplies what its
+# tables lack.
+SYSTEMS = {
+    "a100_sxm": ("A100 80GB SXM", ""),
+    "h100_sxm": ("H100 SXM", "A100 80GB SXM"),
+    "h200_sxm": ("H200 SXM", "H100 SXM"),
+    "b200_sxm": ("B200", "H200 SXM"),
+    "gb200": ("GB200", "B200"),
+    "gb300": ("GB300", "GB200"),
+    "l40s": ("L40S", "A100 80GB SXM"),
+    "rtx_pro_6000_server": ("RTX PRO 6000", "L40S"),
+    "b60": ("Arc Pro B60", "L40S"),
 }
 # b300_sxm is left out: most of its rows carry the device name of GB300 (copies).
 GEMM_LANES = {
@@ -72,13 +74,13 @@ class Table:
 def main(kernels: Path) -> None:
     CURVES.mkdir(exist_ok=True)
     catalogue = load_catalogue()
-    for system, name in SYSTEMS.items():
+    for system, (name, relative) in SYSTEMS.items():
         folder = kernels / "aiconfigurator_head" / system
         tables = gemm_tables(read(folder, "gemm/*/*/gemm_perf.parquet"))
         tables += moe_tables(read(folder, "moe/*/*/moe_perf.parquet"))
         tables += attention_tables(folder)
         tables += latent_tables(folder)
-        write(catalogue.find(name).chip, tables, wires(folder), "aiconfigurator", "")
+        write(catalogue.find(name).chip, tables, wires(folder), "aiconfigurator", relative)
     write_h20_3e(kernels / "h20_3e", catalogue.find("H20-3e").chip)
     write_infersim(kernels / "infersim" / "bench_data", "h20", catalogue.find("H20").chip, "H20-3e")
     write_infersim(
@@ -204,8 +206,7 @@ def write_h20_3e(folder: Path, chip: Chip) -> None:
     def table(name: str) -> pd.DataFrame:
         return pd.read_csv(folder / f"h20_sxm_sglang_0.5.1.post1_{name}_perf.csv")
 
-    gemm = table("gemm")
-    gemm = gemm[gemm.gemm_dtype.isin(("float16", "fp8", "fp8_block"))]
+    gemm = table("gemm").replace({"gemm_dtype": {"int8_wo": "sq"}})  # it runs at the INT8 rate
     # Decode attention is left out: 1.08 TB/s at most, an artefact of that kernel (truth set, C).
     tables = gemm_tables(gemm) + grouped_query(table("context_attention"), True)
     tables += latent(table("context_mla"), True) + latent(table("generation_mla"), False)

@@ -95,7 +95,14 @@ def format_seconds(value: float) -> str:
 
 def format_si(value: float, unit: str) -> str:
     """A quantity with a decimal prefix: ``148 TFLOP/s``, ``4 TB/s``."""
-    for scale, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for scale, prefix in (
+        (1e18, "E"),
+        (1e15, "P"),
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+    ):
         if abs(value) >= scale:
             return f"{value / scale:.4g} {prefix}{unit}"
     return f"{value:.4g} {unit}"

@@ -5,7 +5,7 @@ random arrivals at a rate, and a static batch. All are fluid approximations: len
 their means, and a queue is first come, first served.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
@@ -37,9 +37,10 @@ class Burst:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrivals:
-    """Poisson arrivals of ``per_s`` requests a second."""
+    """Poisson arrivals of ``per_s`` requests a second, ``requests`` in all."""
 
     per_s: float
+    requests: float = float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,8 @@ def serve(instance: Instance, traffic: Traffic, load: Load) -> Seen:
             return _clients(instance, traffic, c, limit)
         case Burst(requests=n):
             return _burst(instance, traffic, n, limit)
-        case Arrivals(per_s=rate):
-            return _arrivals(instance, traffic, rate, limit)
+        case Arrivals():
+            return _finite(_arrivals(instance, traffic, load.per_s, limit), traffic, load)
         case Saturated():
             return _clients(instance, traffic, limit, limit)
         case StaticBatch(batch=b):
@@ -166,6 +167,17 @@ def _arrivals(instance: Instance, traffic: Traffic, rate: float, limit: float) -
         ttft_s=queue + waiting / rate,
         sequences=running,
     )
+
+
+def _finite(seen: Seen, traffic: Traffic, load: Arrivals) -> Seen:
+    """A run ends when its last request does, one latency after the last arrival."""
+    if load.requests == float("inf"):
+        return seen
+    tokens = load.requests * traffic.output_tokens
+    latency = seen.ttft_s + seen.tpot_s * traffic.output_tokens
+    longest = latency * (np.log(max(load.requests, np.e)) if traffic.varied else 1.0)
+    duration = max(load.requests / load.per_s, tokens / seen.output_tokens_per_s) + longest
+    return replace(seen, output_tokens_per_s=float(tokens / duration))
 
 
 def _static(instance: Instance, traffic: Traffic, batch: float, limit: float) -> Seen:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penjing.cost.engine import Engine
+from penjing.cost.engine import IN_A_MODEL, Engine
 from penjing.cost.forward import draft_ops, forward_ops
 from penjing.cost.layout import Layout
 from penjing.cost.memory import (
@@ -88,15 +88,17 @@ def decode_timings(instance: Instance, sequences: Quantity, context: Quantity) -
 
 def decode_step_s(instance: Instance, sequences: Quantity, context: Quantity) -> Quantity:
     """Seconds from one step of a sequence to the next, host included."""
-    device = total_seconds(decode_timings(instance, sequences, context))
+    timings = decode_timings(instance, sequences, context)
     per_rank = instance.engine.sequence_s * sequences / instance.layout.data
-    return device * instance.engine.kernel_factor + host_s(instance) + per_rank
+    return pass_s(instance, timings) + per_rank
 
 
-def host_s(instance: Instance) -> float:
-    """Host seconds of a pass, whatever its size."""
+def pass_s(instance: Instance, timings: list[Timing]) -> Quantity:
+    """Seconds of a pass: the slower of device and launches, and the host's part around it."""
     engine = instance.engine
-    return engine.step_s + engine.layer_s * len(instance.model.layers)
+    launches = engine.layer_s * len(instance.model.layers)
+    device = total_seconds(timings) * IN_A_MODEL
+    return np.maximum(device, launches) + engine.step_s
 
 
 def prefill_timings(instance: Instance, prompts: Quantity, tokens: Quantity) -> list[Timing]:
@@ -108,8 +110,7 @@ def prefill_timings(instance: Instance, prompts: Quantity, tokens: Quantity) -> 
 
 def prefill_latency_s(instance: Instance, prompts: Quantity, tokens: Quantity) -> Quantity:
     """Seconds until such a pass has left the last stage."""
-    device = total_seconds(prefill_timings(instance, prompts, tokens))
-    return device * instance.engine.kernel_factor + host_s(instance)
+    return pass_s(instance, prefill_timings(instance, prompts, tokens))
 
 
 def prefill_request_s(instance: Instance, tokens: float) -> float:

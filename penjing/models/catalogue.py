@@ -53,16 +53,32 @@ def _looks_like_path(text: str) -> bool:
 
 def _load_path(path: Path) -> ModelConfig:
     file = path / "config.json" if path.is_dir() else path
+    if not file.exists():
+        raise BadFile(f"folder {path} has no config.json; give the folder of a model")
+    raw = _read(file)
+    if file.name != "config.json":
+        return model_from_hf(raw, file.stem)
+    return model_from_hf(_with_modelopt(raw, file), file.resolve().parent.name)
+
+
+def _read(file: Path) -> Mapping[str, object]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadFile(f"folder {path} has no config.json; give the folder of a model") from None
+        return _parse(file.read_text(encoding="utf-8"), str(file))
     except UnicodeDecodeError:
         raise BadFile(f"{file} is not text in UTF-8; give a config.json") from None
     except OSError as error:
         raise BadFile(f"{file} cannot be read: {error.strerror}") from None
-    name = file.resolve().parent.name if file.name == "config.json" else file.stem
-    return model_from_hf(_parse(text, str(file)), name)
+
+
+def _with_modelopt(raw: Mapping[str, object], file: Path) -> Mapping[str, object]:
+    """TensorRT Model Optimizer may state the formats beside the config instead of inside it."""
+    beside = file.with_name("hf_quant_config.json")
+    if raw.get("quantization_config") is not None or not beside.exists():
+        return raw
+    quantization = _read(beside).get("quantization")
+    if not isinstance(quantization, Mapping):
+        raise BadFile(f"{beside} has no object under quantization; repair or remove it")
+    return {**raw, "quantization_config": {"quant_method": "modelopt", **quantization}}
 
 
 def _unknown(text: str) -> UnknownName:

@@ -131,8 +131,7 @@ def _qwen2(config: ConfigJson) -> ModelConfig:
 
 
 def _qwen3(config: ConfigJson) -> ModelConfig:
-    bias = config.flag("attention_bias", False)
-    attention = grouped_query(config, qkv_bias=bias, out_bias=bias, qk_norm=True)
+    attention = _qwen3_attention(config)
     blocks = every_layer(config, dense(config))
     by_layer = _qwen_windows(config, attention, len(blocks))
     return _assemble(config, by_layer, blocks, rope_from(config, attention.head_dim))
@@ -158,9 +157,16 @@ def _qwen2_moe(config: ConfigJson) -> ModelConfig:
 
 
 def _qwen3_moe(config: ConfigJson) -> ModelConfig:
+    config.expect("shared_expert_intermediate_size", 0, "Qwen3 has no shared experts, so it is")
+    return _qwen_moe(config, _qwen3_attention(config), shared=0)
+
+
+def _qwen3_attention(config: ConfigJson) -> GroupedQuery:
+    """Qwen3-Coder says ``use_qk_norm``, the others leave it out: it is always so."""
+    if not config.flag("use_qk_norm", True):
+        raise config.unsupported("use_qk_norm", "false", ["true"])
     bias = config.flag("attention_bias", False)
-    attention = grouped_query(config, qkv_bias=bias, out_bias=bias, qk_norm=True)
-    return _qwen_moe(config, attention, shared=0)
+    return grouped_query(config, qkv_bias=bias, out_bias=bias, qk_norm=True)
 
 
 def _qwen_moe(config: ConfigJson, attention: GroupedQuery, shared: int) -> ModelConfig:

@@ -69,6 +69,23 @@ def test_a_path_a_folder_and_a_path_object(tmp_path: Path, bundled: Callable[[st
     assert load_model(other).name == "mine"
 
 
+def test_formats_may_stand_in_a_file_beside_the_config(
+    tmp_path: Path, bundled: Callable[[str], Any]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(bundled("Qwen3-8B")))
+    beside = tmp_path / "hf_quant_config.json"
+    excluded = {"quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}
+    beside.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": excluded}))
+    assert load_model(tmp_path).formats.dense.name == "nvfp4"
+    inside = bundled("Qwen3-8B") | {"quantization_config": {"quant_method": "fp8"}}
+    (tmp_path / "config.json").write_text(json.dumps(inside))
+    assert load_model(tmp_path).formats.dense.name == "fp8"
+    (tmp_path / "config.json").write_text(json.dumps(bundled("Qwen3-8B")))
+    beside.write_text("{}")
+    with pytest.raises(BadFile, match="no object under quantization"):
+        load_model(tmp_path)
+
+
 def test_a_bare_name_is_not_taken_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled: Callable[[str], Any]
 ) -> None:

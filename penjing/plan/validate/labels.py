@@ -75,11 +75,13 @@ def load_of(row: Row, replicas: int) -> Load:
     text = row.concurrency_or_batch
     if re.fullmatch(r"[\d.,]+", text):
         return Clients(concurrency=max(1.0, float(text.replace(",", "")) / replicas))
-    rate = re.search(
-        r"(?:target_qps |Poisson |@ ?|QPS ?)([\d.]+)(?: qps| rps)?|([\d.]+) ?QPS", text
-    )
-    if rate and "rate inf" not in text:
-        return Arrivals(per_s=float(rate[1] or rate[2]) / replicas)
+    rate = _rate(text)
+    if rate is not None:
+        count = re.match(r"(\d+) (?:prompts|requests)", text)
+        return Arrivals(
+            per_s=rate / replicas,
+            requests=int(count[1]) / replicas if count else float("inf"),
+        )
     burst = re.search(r"(\d+) requests, rate inf", text)
     if burst:
         peak = re.search(r"peak conc (\d+)", text)
@@ -89,6 +91,14 @@ def load_of(row: Row, replicas: int) -> Load:
     if text.startswith(("max throughput", "offline", "Poisson", "max batch")):
         return Saturated()
     raise Unmapped(f"load not stated ({text or 'blank'})")
+
+
+def _rate(text: str) -> float | None:
+    """Requests a second; None where all arrive at once or nothing is said."""
+    if "rate inf" in text:
+        return None
+    found = re.search(r"(?:target_qps |Poisson |@ ?|QPS ?)([\d.]+)|([\d.]+) ?QPS", text)
+    return float(found[1] or found[2]) if found else None
 
 
 def batch_of(row: Row, chips: int) -> float | None:
