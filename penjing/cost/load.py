@@ -94,6 +94,13 @@ def capacity(instance: Instance, traffic: Traffic) -> float:
     return min(fits, instance.engine.max_sequences * instance.layout.data)
 
 
+def sequences_within(instance: Instance, traffic: Traffic, tpot_s: float) -> float:
+    """The most sequences at which a token still takes ``tpot_s`` at most; below 1: none."""
+    grid = np.unique(np.geomspace(1.0, max(2.0, capacity(instance, traffic)), 64))
+    reached = np.asarray(steady_state(instance, traffic, grid).tpot_s)
+    return float(np.interp(tpot_s, reached, grid)) if reached[0] <= tpot_s else 0.0
+
+
 def _clients(instance: Instance, traffic: Traffic, clients: float, limit: float) -> Seen:
     running = min(clients, limit)
     state = steady_state(instance, traffic, running)
@@ -110,23 +117,38 @@ def _burst(instance: Instance, traffic: Traffic, requests: float, limit: float) 
     With varied lengths the last wave thins out: exponential lengths, so that a share exp(-s/mean)
     is still alive s tokens in, and the longest of n is about mean * (ln n + 0.58).
     """
-    wave = min(requests, limit)
-    mean = traffic.output_tokens
+    wave, mean = min(requests, limit), traffic.output_tokens
     prefill = wave * prefill_request_s(instance, traffic.input_tokens)
     full = float(decode_step_s(instance, wave, traffic.context_tokens)) / instance.accepted
     waves = max(1.0, requests / wave)
     length = prefill + full * mean
     last = prefill + (_thinning_s(instance, traffic, wave) if traffic.varied else full * mean)
-    total = (waves - 1) * length + last
-    # A token waits for the prefills still to come; the mean over requests weighs short ones by
-    # 1/length, whose mean is ln(mean / shortest) / mean for exponential lengths.
-    inverse = np.log(max(mean / SHORTEST_TOKENS, np.e)) / mean if traffic.varied else 1 / mean
+    # In the first wave a token waits for the prefills still to come, in later ones they are
+    # spread evenly over the tokens.
+    first = prefill / 2 * _mean_inverse(instance, traffic, wave)
+    stolen = first / waves + prefill / mean * (1 - 1 / waves)
     return Seen(
-        output_tokens_per_s=requests * mean / total,
-        tpot_s=full + prefill / 2 * float(inverse),
+        output_tokens_per_s=requests * mean / ((waves - 1) * length + last),
+        tpot_s=full + stolen,
         ttft_s=(waves - 1) / 2 * length + prefill / 2 + full,
         sequences=wave,
     )
+
+
+def _mean_inverse(instance: Instance, traffic: Traffic, wave: float) -> float:
+    """Mean of 1/length over requests: ln(mean / shortest) / mean for exponential lengths.
+
+    An engine that decodes between chunks of prefill gives a token a chunk meanwhile, which takes
+    the place of the shortest length.
+    """
+    mean = traffic.output_tokens
+    if not traffic.varied:
+        return 1.0 / mean
+    shortest = SHORTEST_TOKENS
+    if instance.engine.mixes_prefill:
+        tokens = wave / instance.layout.data * traffic.input_tokens
+        shortest = max(shortest, tokens / instance.engine.prefill_tokens / 2)
+    return float(np.log(max(mean / shortest, np.e)) / mean)
 
 
 def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:

@@ -90,15 +90,14 @@ def decode_step_s(instance: Instance, sequences: Quantity, context: Quantity) ->
     """Seconds from one step of a sequence to the next, host included."""
     timings = decode_timings(instance, sequences, context)
     per_rank = instance.engine.sequence_s * sequences / instance.layout.data
-    return pass_s(instance, timings) + per_rank
+    return pass_s(instance, timings, instance.engine.layer_s) + per_rank
 
 
-def pass_s(instance: Instance, timings: list[Timing]) -> Quantity:
+def pass_s(instance: Instance, timings: list[Timing], layer_s: float) -> Quantity:
     """Seconds of a pass: the slower of device and launches, and the host's part around it."""
-    engine = instance.engine
-    launches = engine.layer_s * len(instance.model.layers)
+    launches = layer_s * len(instance.model.layers)
     device = total_seconds(timings) * IN_A_MODEL
-    return np.maximum(device, launches) + engine.step_s
+    return np.maximum(device, launches) + instance.engine.step_s
 
 
 def prefill_timings(instance: Instance, prompts: Quantity, tokens: Quantity) -> list[Timing]:
@@ -110,7 +109,8 @@ def prefill_timings(instance: Instance, prompts: Quantity, tokens: Quantity) -> 
 
 def prefill_latency_s(instance: Instance, prompts: Quantity, tokens: Quantity) -> Quantity:
     """Seconds until such a pass has left the last stage."""
-    return pass_s(instance, prefill_timings(instance, prompts, tokens))
+    timings = prefill_timings(instance, prompts, tokens)
+    return pass_s(instance, timings, instance.engine.prefill_layer_s)
 
 
 def prefill_request_s(instance: Instance, tokens: float) -> float:

@@ -5,7 +5,16 @@ from functools import cache
 
 from penjing.cost.engine import Engine, engine_named
 from penjing.cost.layout import Layout
-from penjing.cost.load import Clients, Load, Saturated, Seen, StaticBatch, serve, serve_apart
+from penjing.cost.load import (
+    Clients,
+    Load,
+    Saturated,
+    Seen,
+    StaticBatch,
+    sequences_within,
+    serve,
+    serve_apart,
+)
 from penjing.cost.roofline import Hardware
 from penjing.cost.serving import (
     Instance,
@@ -108,8 +117,16 @@ def engine_of(text: str, chip: Chip) -> Engine:
         ("vllm", "vllm"),
     ):
         if part in low:
-            return engine_named(name)
+            return _batch_limit(engine_named(name), chip)
     return engine_named("sglang")
+
+
+def _batch_limit(engine: Engine, chip: Chip) -> Engine:
+    """vLLM serves 256 sequences at a time on A100s and on devices under 70 GiB, else 1,024."""
+    if engine.name != "vllm" or chip.memory.capacity_bytes is None:
+        return engine
+    small = chip.capacity_bytes < 70 * 2**30 or chip.architecture == "ampere"
+    return replace(engine, max_sequences=256) if small else engine
 
 
 # --- serving ----------------------------------------------------------------------------------
@@ -131,11 +148,20 @@ def serving(setting: Setting) -> float:
         ratio = (placement.prefill_instances, placement.decode_instances)
         seen = serve_apart(instance, instance, ratio, traffic, load.concurrency)
         return metric(setting, traffic, seen, 1)
-    layout = placement.layout or best_layout(setting, traffic)
+    limit_s = labels.latency_limit_s(row)
+    layout = placement.layout or best_layout(setting, traffic, limit_s)
     replicas = max(1, setting.chips // layout.chips)
     load = _load(row, replicas)
-    seen = serve(instance_of(setting, layout, depth), traffic, load)
-    return metric(setting, traffic, seen, replicas)
+    instance = _within(instance_of(setting, layout, depth), traffic, limit_s)
+    return metric(setting, traffic, serve(instance, traffic, load), replicas)
+
+
+def _within(instance: Instance, traffic: Traffic, limit_s: float | None) -> Instance:
+    """The instance with its batch capped so that it keeps a limit which the run is known to keep."""
+    if limit_s is None:
+        return instance
+    most = max(1.0, sequences_within(instance, traffic, limit_s) / instance.layout.data)
+    return replace(instance, engine=replace(instance.engine, max_sequences=int(most)))
 
 
 def _load(row: Row, replicas: int) -> Load:
@@ -188,10 +214,16 @@ def metric(setting: Setting, traffic: Traffic, seen: Seen, replicas: int) -> flo
             raise Unmapped(f"metric {name} is not predicted for {setting.row.phase}")
 
 
-def best_layout(setting: Setting, traffic: Traffic) -> Layout:
-    """The layout with the highest throughput, where a row does not state one."""
+def best_layout(setting: Setting, traffic: Traffic, limit_s: float | None = None) -> Layout:
+    """The layout with the highest throughput within the limit, where a row states none."""
     return _best_layout(
-        setting.model, setting.chip, setting.chips, setting.numerics, setting.engine, traffic
+        setting.model,
+        setting.chip,
+        setting.chips,
+        setting.numerics,
+        setting.engine,
+        traffic,
+        limit_s,
     )
 
 
@@ -203,8 +235,9 @@ def _best_layout(
     numerics: Numerics,
     engine: Engine,
     traffic: Traffic,
+    limit_s: float | None,
 ) -> Layout:
-    found: list[tuple[float, Layout]] = []
+    found: list[tuple[bool, float, Layout]] = []
     for layout in _candidates(model, chips, chip.node_chips):
         instance = Instance(
             model=model,
@@ -215,11 +248,13 @@ def _best_layout(
         )
         if room(instance, traffic.context_tokens).max_sequences < 1:
             continue
-        seen = serve(instance, traffic, Saturated())
-        found.append((seen.output_tokens_per_s * (chips // layout.chips), layout))
+        capped = _within(instance, traffic, limit_s)
+        seen = serve(capped, traffic, Saturated())
+        keeps = limit_s is None or seen.tpot_s <= limit_s * 1.01
+        found.append((keeps, seen.output_tokens_per_s * (chips // layout.chips), layout))
     if not found:
         raise Unmapped("no layout fits the stated chips")
-    return max(found, key=lambda pair: pair[0])[1]
+    return max(found, key=lambda triple: triple[:2])[2]
 
 
 def _candidates(model: ModelConfig, chips: int, node: int) -> list[Layout]:
