@@ -46,7 +46,7 @@ def _gated(
     weights, t, f = numerics.weights.dense, work.tokens, inner / layout.tensor
     return [
         gemm(f"{name}.up", t, (2 if gated else 1) * f, width, weights, calls),
-        elementwise(f"{name}.activation", t * f, passes=1.5 if gated else 1.0, calls=calls),
+        elementwise(f"{name}.activation", t * f, reads=2.0 if gated else 1.0, calls=calls),
         gemm(f"{name}.down", t, width, f, weights, calls),
     ]
 

@@ -17,7 +17,7 @@ def forward_ops(model: ModelConfig, layout: Layout, work: Pass, numerics: Numeri
     Layers of all pipeline stages are listed: the sum of the times is a token's latency, and
     1/pipeline of it is a stage's share.
     """
-    ops = [elementwise("embedding", work.tokens * model.width, passes=1.0)]
+    ops = [elementwise("embedding", work.tokens * model.width)]
     for layer, count in model.layer_counts():
         ops += layer_ops(layer, model.width, layout, work, numerics, count)
     if layout.pipeline > 1:
@@ -49,7 +49,7 @@ def layer_ops(
 ) -> list[Op]:
     """One decoder block, ``count`` times."""
     calls = float(count)
-    ops = [elementwise("norm", work.tokens * width, calls=2 * calls)]
+    ops = [elementwise("norm", work.tokens * width, reads=2.0, writes=2.0, calls=2 * calls)]
     ops += attention_ops(layer.attention, width, layout, work, numerics, calls)
     if layout.tensor > 1:
         message = work.tokens * width * 2.0
@@ -67,7 +67,9 @@ def head_ops(model: ModelConfig, layout: Layout, work: Pass, numerics: Numerics)
         elementwise("head.norm", rows * model.width),
         gemm("head", rows, share, model.width, numerics.weights.embedding),
     ]
-    if layout.tensor > 1 and work.phase is not Phase.TRAIN:
+    if work.phase is Phase.TRAIN:  # cross-entropy in fp32: logits, maximum, sum, gradient
+        ops.append(elementwise("loss", rows * share, reads=4.0, writes=2.0))
+    elif layout.tensor > 1:
         logits = rows * model.vocab_size * 2.0
         ops.append(collective("head.gather", Kind.ALL_GATHER, logits, layout.tensor))
     return ops

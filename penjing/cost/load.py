@@ -154,7 +154,10 @@ def _mean_inverse(instance: Instance, traffic: Traffic, wave: float) -> float:
 def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:
     """Seconds to decode a wave of exponential lengths until its longest request ends."""
     mean = traffic.output_tokens
-    position = np.linspace(0.0, mean * (np.log(wave) + 0.58), 65)
+    longest = mean * (np.log(wave) + 0.58)
+    if traffic.longest_output is not None:
+        longest = min(longest, traffic.longest_output)
+    position = np.linspace(0.0, max(longest, mean), 65)
     alive = np.maximum(1.0, wave * np.exp(-position / mean))
     step = np.asarray(decode_step_s(instance, alive, traffic.input_tokens + position))
     return float(np.trapezoid(step / instance.accepted, position))

@@ -228,13 +228,15 @@ def decode_latent(
     )
 
 
-def elementwise(name: str, values: Quantity, passes: float = 2.0, calls: float = 1.0) -> Op:
-    """A memory-bound kernel that moves each of ``values`` 16-bit values ``passes`` times."""
+def elementwise(
+    name: str, values: Quantity, reads: float = 1.0, writes: float = 1.0, calls: float = 1.0
+) -> Op:
+    """A memory-bound kernel: each of ``values`` positions reads and writes so many 16-bit values."""
     return Op(
         name=name,
         kind=Kind.ELEMENTWISE,
-        read_bytes=values * passes,
-        write_bytes=values * passes,
+        read_bytes=values * (2.0 * reads),
+        write_bytes=values * (2.0 * writes),
         calls=calls,
     )
 

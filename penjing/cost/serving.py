@@ -37,12 +37,14 @@ ACCEPTED_TOKENS = (1.0, 1.85, 2.55, 3.1)
 class Traffic:
     """Mean lengths of one request, in tokens.
 
-    ``varied``: lengths spread about the mean as in conversations, else all are equal.
+    ``varied``: lengths spread about the mean as in conversations, else all are equal; no output
+    is longer than ``longest_output``.
     """
 
     input_tokens: float
     output_tokens: float
     varied: bool = False
+    longest_output: float | None = None
 
     @property
     def context_tokens(self) -> float:

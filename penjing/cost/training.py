@@ -6,8 +6,10 @@ each attention five halves times (FlashAttention recomputes the scores: arXiv 23
 (p - 1) / (m v) of its m micro-batches (arXiv 2104.04473, section 2.2).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 
 from penjing.cost.forward import forward_ops
 from penjing.cost.layout import Layout
@@ -38,6 +40,33 @@ class Zero(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainStack:
+    """What the training software adds, the same on every chip.
+
+    ``kernel_factor`` stretches the time of the fastest measured kernels: launches, unfused
+    pointwise work, clocks under sustained power. ``exchange_overlap`` is the share of the expert
+    exchange that its schedule hides behind compute.
+    """
+
+    name: str
+    kernel_factor: float
+    exchange_overlap: float
+
+
+STACKS: Mapping[str, TrainStack] = MappingProxyType(
+    {
+        s.name: s
+        for s in (
+            # NeMo, Megatron-Bridge and MLPerf submissions; DualPipe at DeepSeek.
+            TrainStack(name="tuned", kernel_factor=1.1, exchange_overlap=0.8),
+            TrainStack(name="megatron", kernel_factor=1.3, exchange_overlap=0.0),
+            TrainStack(name="fsdp", kernel_factor=1.7, exchange_overlap=0.0),
+        )
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSetup:
     """How a training step is laid out; batches are counted in sequences.
 
@@ -53,6 +82,7 @@ class TrainSetup:
     zero: Zero = Zero.OPTIMIZER
     recompute: Recompute = Recompute.NONE
     numerics: Numerics = field(default_factory=Numerics)
+    stack: TrainStack = STACKS["megatron"]
 
     @property
     def micro_batches(self) -> int:
@@ -69,8 +99,6 @@ class TrainSetup:
 # Share of data-parallel traffic that hides behind backward; Megatron and FSDP prefetch and
 # reduce in buckets, and the first and last bucket stay exposed. Assumed.
 DATA_OVERLAP = 0.9
-# Share of the expert exchange that hides behind compute without a special schedule. Assumed.
-EXCHANGE_OVERLAP = 0.0
 _BACKWARD = {
     Kind.GEMM: 2.0,
     Kind.GROUPED_GEMM: 2.0,
@@ -111,9 +139,11 @@ def train_step(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> Tra
         forward_ops(model, _expert_group(layout), _micro_batch(setup), setup.numerics), hardware
     )
     count, stages = setup.micro_batches, layout.pipeline
-    forward = sum(float(t.seconds) for t in timings) / stages
-    backward = sum(float(t.seconds) * _BACKWARD.get(t.op.kind, 1.0) for t in timings) / stages
-    again = _recomputed_s(timings, setup.recompute) / stages
+    stack = setup.stack
+    forward = _pass_s(timings, stack) / stages
+    backward = _pass_s([_backward(t) for t in timings], stack) / stages
+    backward += _accumulate_s(model, setup, hardware)
+    again = _pass_s(_recomputed(timings, setup.recompute), stack) / stages
     busy = forward + backward + again
     waiting = busy * (stages - 1) / setup.virtual_stages
     exposed = _data_parallel_s(model, setup, hardware, backward * count)
@@ -146,15 +176,28 @@ def _micro_batch(setup: TrainSetup) -> Pass:
     return Pass(phase=Phase.TRAIN, sequences=float(setup.micro_batch), new=own, logits=own)
 
 
-def _recomputed_s(timings: list[Timing], recompute: Recompute) -> float:
+def _pass_s(timings: list[Timing], stack: TrainStack) -> float:
+    """Kernels one after the other, the expert exchange hidden as far as the schedule can."""
+    exchange = sum(float(t.seconds) for t in timings if t.op.kind is Kind.ALL_TO_ALL)
+    link = sum(float(t.seconds) for t in timings if t.op.kind.is_communication) - exchange
+    kernels = sum(float(t.seconds) for t in timings) - exchange - link
+    kernels *= stack.kernel_factor
+    return kernels + link + exchange - stack.exchange_overlap * min(exchange, kernels)
+
+
+def _backward(timing: Timing) -> Timing:
+    return replace(timing, seconds=timing.seconds * _BACKWARD.get(timing.op.kind, 1.0))
+
+
+def _recomputed(timings: list[Timing], recompute: Recompute) -> list[Timing]:
     match recompute:
         case Recompute.NONE:
-            return 0.0
+            return []
         case Recompute.SELECTIVE:
             chosen = (Kind.PREFILL_ATTENTION, Kind.PREFILL_LATENT)
-            return sum(float(t.seconds) for t in timings if t.op.kind in chosen)
+            return [t for t in timings if t.op.kind in chosen]
         case Recompute.FULL:
-            return sum(float(t.seconds) for t in timings if not t.op.name.startswith("head"))
+            return [t for t in timings if not t.op.name.startswith(("head", "loss"))]
 
 
 def _data_parallel_s(
@@ -176,6 +219,12 @@ def _data_parallel_s(
             op = collective("data_parallel", kind, held * value_bytes, ranks, layout.tensor)
             seconds += float(collective_seconds(op, hardware.topology)) * times
     return max(seconds * (1 - DATA_OVERLAP), seconds - DATA_OVERLAP * backward_s)
+
+
+def _accumulate_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> float:
+    """Each micro-batch reads and writes the fp32 gradient of every weight on the chip."""
+    held = sum(_parameters(model, setup.layout))
+    return held * 8.0 / hardware.chip.bandwidth_bytes_per_s
 
 
 def _optimizer_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> float:

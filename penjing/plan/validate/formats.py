@@ -68,13 +68,15 @@ def cache_of(row: Row, weights: WeightFormats) -> Format:
 
 
 def _unstated(row: Row, model: ModelConfig, chip: Chip) -> WeightFormats:
-    """MLPerf submitters take the narrowest format that passes, which is what the chip has."""
-    if not row.source_key.startswith("mlperf"):
+    """MLPerf submitters take the narrowest format that passes, which is what the chip has.
+
+    In training that was FP8 through round 5.0; FP4 entered with 5.1.
+    """
+    if not row.source_key.startswith("mlperf") or "gpt-oss" in row.model.lower():
         return model.formats
-    if "gpt-oss" in row.model.lower():
-        return model.formats
+    narrow = row.source_key.startswith("mlperf-inference") or "v5.1" in row.source_key
     for precision, form in ((Precision.FP4, NVFP4), (Precision.FP8, FP8)):
-        if chip.supports(precision):
+        if chip.supports(precision) and (narrow or precision is not Precision.FP4):
             return _of_format(form, model)
     return model.formats
 

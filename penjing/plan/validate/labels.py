@@ -161,8 +161,8 @@ def placement_of(text: str, *, mixture: bool) -> Placement:
 
 
 def _degrees(low: str, mixture: bool) -> Placement:
-    tensor, data, pipeline = _degree("tp", low), _degree("dp", low), _degree("pp", low)
-    context, expert = _degree("cp", low), _degree("ep", low)
+    tensor, data, pipeline = degree("tp", low), degree("dp", low), degree("pp", low)
+    context, expert = degree("cp", low), degree("ep", low)
     both = re.search(r"\bdep(\d+)", low)
     if both:
         data = expert = int(both[1])
@@ -185,10 +185,10 @@ def _degrees(low: str, mixture: bool) -> Placement:
     layout = Layout(
         tensor=tensor, data=data, expert=expert, context=context, pipeline=pipeline or 1
     )
-    return Placement(layout=layout, virtual_stages=_degree("vp", low) or 1)
+    return Placement(layout=layout, virtual_stages=degree("vp", low) or 1)
 
 
-def _degree(letters: str, low: str) -> int:
+def degree(letters: str, low: str) -> int:
     found = re.search(rf"(?<![a-z]){letters}(\d+)|(?<=\d){letters}(\d+)", low)
     return int(found[1] or found[2]) if found else 0
 
