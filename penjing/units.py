@@ -40,7 +40,7 @@ def parse_bytes(text: str, what: str = "size") -> float:
 
 
 def parse_rate(text: str, base: str, what: str) -> float:
-    """A rate such as ``4000 GB/s`` or ``148 TFLOP/s`` in ``base`` (``B``, ``FLOP``, ``b``) a second."""
+    """``4000 GB/s`` or ``148 TFLOP/s`` in ``base`` (``B``, ``FLOP``, ``b``) a second."""
     value, unit = _split(text, what)
     prefixes = _DECIMAL | (_BINARY if base == "B" else {})
     scale = {f"{p}{base}/s": s for p, s in prefixes.items()}

@@ -18,6 +18,7 @@ from penjing.cost.serving import (
     prefill_request_s,
     room,
     steady_state,
+    token_s,
 )
 
 
@@ -119,7 +120,7 @@ def _burst(instance: Instance, traffic: Traffic, requests: float, limit: float) 
     """
     wave, mean = min(requests, limit), traffic.output_tokens
     prefill = wave * prefill_request_s(instance, traffic.input_tokens)
-    full = float(decode_step_s(instance, wave, traffic.context_tokens)) / instance.accepted
+    full = float(token_s(instance, wave, traffic.context_tokens))
     waves = max(1.0, requests / wave)
     length = prefill + full * mean
     last = prefill + (_thinning_s(instance, traffic, wave) if traffic.varied else full * mean)
@@ -159,8 +160,8 @@ def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:
         longest = min(longest, traffic.longest_output)
     position = np.linspace(0.0, max(longest, mean), 65)
     alive = np.maximum(1.0, wave * np.exp(-position / mean))
-    step = np.asarray(decode_step_s(instance, alive, traffic.input_tokens + position))
-    return float(np.trapezoid(step / instance.accepted, position))
+    each = np.asarray(token_s(instance, alive, traffic.input_tokens + position))
+    return float(np.trapezoid(each, position))
 
 
 def _arrivals(instance: Instance, traffic: Traffic, rate: float, limit: float) -> Seen:
@@ -212,11 +213,11 @@ def _static(instance: Instance, traffic: Traffic, batch: float, limit: float) ->
     chunk = max(1.0, min(rank, instance.engine.prefill_tokens // max(traffic.input_tokens, 1.0)))
     passes = np.ceil(rank / chunk)
     prefill = float(prefill_latency_s(instance, chunk, traffic.input_tokens)) * passes
-    step = float(decode_step_s(instance, running, traffic.context_tokens)) / instance.accepted
-    total = (prefill + step * traffic.output_tokens) * rounds
+    each = float(token_s(instance, running, traffic.context_tokens))
+    total = (prefill + each * traffic.output_tokens) * rounds
     return Seen(
         output_tokens_per_s=float(batch * traffic.output_tokens / total),
-        tpot_s=step,
+        tpot_s=each,
         ttft_s=float(prefill),
         sequences=running,
     )
@@ -235,8 +236,9 @@ def serve_apart(
     limit = max(1.0, capacity(decode, traffic)) * decodes
     running, ttft = min(clients, limit), latency
     for _ in range(3):
-        step = float(decode_step_s(decode, max(1.0, running / decodes), traffic.context_tokens))
-        tpot = step / decode.accepted
+        each = max(1.0, running / decodes)
+        step = float(decode_step_s(decode, each, traffic.context_tokens))
+        tpot = float(token_s(decode, each, traffic.context_tokens))
         rate = min(clients / (ttft + tpot * traffic.output_tokens), 1.0 / cost)
         busy = min(0.95, rate * cost)
         ttft = latency * (1 + busy / (2 * (1 - busy))) + step / 2

@@ -1,5 +1,6 @@
 """Seconds a collective takes: a fabric inside the node, a network between nodes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ def _network(wire_bytes: Quantity, topology: Topology) -> Quantity:
 def _hierarchical(op: Op, inside: int, nodes: int, topology: Topology) -> Quantity:
     """Reduce or gather inside each node, cross with 1/inside of the data a chip, and back."""
     across = wire_share(op.kind, nodes) * op.message_bytes / inside
-    seconds = NETWORK_OVERHEAD_S * np.log2(nodes) + _network(across, topology)
+    seconds = NETWORK_OVERHEAD_S * math.log2(nodes) + _network(across, topology)
     if inside > 1:
         local = wire_share(op.kind, inside) * op.message_bytes
         seconds = seconds + _fabric(op.kind, local, inside, topology)
@@ -90,8 +91,11 @@ def _exchange(op: Op, inside: int, nodes: int, topology: Topology) -> Quantity:
         local = op.copies * (inside - 1) / op.group
     across = _network(token_bytes * crossings, topology)
     stay = token_bytes * local / topology.fabric_bytes_per_s if inside > 1 else 0.0
-    return EXCHANGE_OVERHEAD_S + np.maximum(across, stay)
+    slower: Quantity = np.maximum(across, stay)
+    return EXCHANGE_OVERHEAD_S + slower
 
 
 def _distinct(places: int, copies: float) -> float:
-    return places * (1.0 - (1.0 - 1.0 / places) ** copies)
+    """Expected number of places that ``copies`` even-handed choices reach."""
+    missed: float = (1.0 - 1.0 / places) ** copies
+    return places * (1.0 - missed)

@@ -231,7 +231,7 @@ def decode_latent(
 def elementwise(
     name: str, values: Quantity, reads: float = 1.0, writes: float = 1.0, calls: float = 1.0
 ) -> Op:
-    """A memory-bound kernel: each of ``values`` positions reads and writes so many 16-bit values."""
+    """A memory-bound kernel: each of ``values`` positions moves so many 16-bit values."""
     return Op(
         name=name,
         kind=Kind.ELEMENTWISE,

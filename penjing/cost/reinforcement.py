@@ -1,7 +1,7 @@
 """One step of GRPO: rollout, reward, log-probabilities, update, weight hand-over.
 
-Rollout is a burst on the serving side: its length is set by the longest responses, so spread of
-lengths is part of the input. The update is a training step over the same tokens.
+Rollout is a burst on the serving side: its length is set by the longest responses, so the spread
+of lengths is part of the input. The update is a training step over the same tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ from penjing.cost.memory import weight_bytes
 from penjing.cost.network import NETWORK_EFFICIENCY
 from penjing.cost.roofline import Hardware
 from penjing.cost.serving import Instance, Traffic
-from penjing.cost.training import TrainSetup, train_step
+from penjing.cost.training_setup import TrainSetup
+from penjing.cost.training_step import train_step
 from penjing.models.config import ModelConfig
 
 
@@ -19,21 +20,23 @@ from penjing.models.config import ModelConfig
 class GrpoSetup:
     """A step over ``prompts`` x ``group`` responses.
 
-    ``forwards`` counts extra log-probability passes over all tokens: 1 for the old policy where
-    the engine's own are not used, 1 for a reference model. Rewards run on ``reward_workers`` and
-    hide behind the rollout but for the last response. ``asynchronous`` trains on one half of the
-    chips while the other half rolls out.
+    ``replicas`` engines roll out. ``forwards`` counts extra log-probability passes over all
+    tokens: 1 for the old policy where the engine's own are not used, 1 for a reference model.
+    Rewards run on ``reward_workers`` and hide behind the rollout but for the last response.
+    ``apart``: the engines have chips of their own, and roll out while the update runs.
     """
 
     prompts: int
     group: int
     traffic: Traffic
     rollout: Instance
+    replicas: int
     training: TrainSetup
+    trainer: Hardware
+    apart: bool = False
     forwards: int = 1
     reward_s: float = 0.05  # of one response on one worker; assumed
     reward_workers: int = 64
-    asynchronous: bool = False
 
     @property
     def responses(self) -> int:
@@ -49,37 +52,40 @@ class GrpoStep:
     logprob_s: float
     update_s: float
     handover_s: float
-    asynchronous: bool = False
+    apart: bool = False
 
     @property
     def step_s(self) -> float:
         train = self.logprob_s + self.update_s
-        if self.asynchronous:
+        if self.apart:
             return max(self.rollout_s + self.reward_s, train) + self.handover_s
         return self.rollout_s + self.reward_s + train + self.handover_s
 
 
-def grpo_step(model: ModelConfig, setup: GrpoSetup, chips: int) -> GrpoStep:
-    """Time of one step on ``chips`` chips, all used for both parts in turn."""
-    share = 2.0 if setup.asynchronous else 1.0
-    replicas = max(1, int(chips / share) // setup.rollout.layout.chips)
-    seen = serve(setup.rollout, setup.traffic, Burst(requests=setup.responses / replicas))
-    tokens = setup.responses * setup.traffic.output_tokens
-    rollout = tokens / (seen.output_tokens_per_s * replicas)
-    hardware = setup.rollout.hardware
-    step = train_step(model, _whole_batch(setup), hardware)
+def grpo_step(model: ModelConfig, setup: GrpoSetup) -> GrpoStep:
+    """Time of one step by part."""
+    rollout = rollout_s(setup)
+    step = train_step(model, whole_batch(setup), setup.trainer)
     serial = setup.responses * setup.reward_s / setup.reward_workers
     return GrpoStep(
         rollout_s=rollout,
         reward_s=setup.reward_s + max(0.0, serial - rollout),
-        logprob_s=step.forward_s * setup.forwards * share,
-        update_s=step.step_s * share,
-        handover_s=handover_s(model, setup.rollout, hardware),
-        asynchronous=setup.asynchronous,
+        logprob_s=step.forward_s * setup.forwards,
+        update_s=step.step_s,
+        handover_s=handover_s(model, setup.rollout),
+        apart=setup.apart,
     )
 
 
-def _whole_batch(setup: GrpoSetup) -> TrainSetup:
+def rollout_s(setup: GrpoSetup) -> float:
+    """All responses at once, spread over the engines, to the end of the longest."""
+    each = max(1.0, setup.responses / setup.replicas)
+    seen = serve(setup.rollout, setup.traffic, Burst(requests=each))
+    tokens = setup.responses * setup.traffic.output_tokens
+    return tokens / (seen.output_tokens_per_s * min(setup.replicas, setup.responses))
+
+
+def whole_batch(setup: GrpoSetup) -> TrainSetup:
     """The step's responses, packed: as many full sequences as their tokens fill."""
     length = setup.traffic.input_tokens + setup.traffic.output_tokens
     training = setup.training
@@ -88,9 +94,10 @@ def _whole_batch(setup: GrpoSetup) -> TrainSetup:
     return replace(training, global_batch=max(each, round(sequences / each) * each))
 
 
-def handover_s(model: ModelConfig, instance: Instance, hardware: Hardware) -> float:
+def handover_s(model: ModelConfig, instance: Instance) -> float:
     """Every chip receives its shard of the new weights: over the network where nodes differ."""
     shard = weight_bytes(model, instance.layout, instance.numerics.weights)
+    hardware = instance.hardware
     link = hardware.chip.network or hardware.chip.fabric
     if link is None or link.bytes_per_s is None:
         return shard / hardware.chip.bandwidth_bytes_per_s

@@ -40,12 +40,15 @@ class Hardware:
 
     def scaled(self, bound: Bound, factor: float) -> "Hardware":
         """The same hardware with one ceiling raised by ``factor``."""
-        field = {
-            Bound.COMPUTE: "compute_scale",
-            Bound.BANDWIDTH: "bandwidth_scale",
-            Bound.LINK: "link_scale",
-        }[bound]
-        return replace(self, **{field: factor})
+        match bound:
+            case Bound.COMPUTE:
+                return replace(self, compute_scale=factor)
+            case Bound.BANDWIDTH:
+                return replace(self, bandwidth_scale=factor)
+            case Bound.LINK:
+                return replace(self, link_scale=factor)
+            case Bound.OVERHEAD:
+                raise AssertionError("no rate of the chip scales its overhead")
 
     @cached_property
     def topology(self) -> Topology:
@@ -67,6 +70,17 @@ class Timing:
     memory_s: Quantity = 0.0
     link_s: Quantity = 0.0
     overhead_s: Quantity = 0.0
+
+    def times(self, factor: Quantity) -> "Timing":
+        """The operator repeated ``factor`` times."""
+        return replace(
+            self,
+            seconds=self.seconds * factor,
+            compute_s=self.compute_s * factor,
+            memory_s=self.memory_s * factor,
+            link_s=self.link_s * factor,
+            overhead_s=self.overhead_s * factor,
+        )
 
 
 def time_ops(ops: Iterable[Op], hardware: Hardware) -> list[Timing]:

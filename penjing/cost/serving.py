@@ -22,7 +22,7 @@ from penjing.cost.memory import (
     usable_bytes,
     weight_bytes,
 )
-from penjing.cost.op import Kind, Quantity
+from penjing.cost.op import Quantity
 from penjing.cost.roofline import Hardware, Timing, time_ops, total_seconds
 from penjing.cost.work import Numerics, Pass, Phase
 from penjing.models.config import ModelConfig
@@ -52,21 +52,25 @@ class Traffic:
         return self.input_tokens + self.output_tokens / 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Instance:
-    """One running copy of a model: the unit that has a batch."""
+    """One running copy of a model: the unit that has a batch.
+
+    ``draft_depth`` tokens are drafted a step by the model's own MTP head; an array tries several.
+    """
 
     model: ModelConfig
     layout: Layout
     hardware: Hardware
     numerics: Numerics
     engine: Engine
-    draft_depth: int = 0
+    draft_depth: Quantity = 0.0
 
     @property
-    def accepted(self) -> float:
+    def accepted(self) -> Quantity:
         """Tokens a decode step yields for each sequence."""
-        return ACCEPTED_TOKENS[self.draft_depth]
+        accepted: Quantity = np.asarray(ACCEPTED_TOKENS)[np.asarray(self.draft_depth, dtype=int)]
+        return accepted
 
 
 def decode_timings(instance: Instance, sequences: Quantity, context: Quantity) -> list[Timing]:
@@ -79,12 +83,10 @@ def decode_timings(instance: Instance, sequences: Quantity, context: Quantity) -
     timings = time_ops(
         forward_ops(instance.model, layout, work, instance.numerics), instance.hardware
     )
-    if depth:
+    if np.any(depth):
         draft = Pass(phase=Phase.DECODE, sequences=rank, new=1.0, cached=context)
-        step = time_ops(
-            draft_ops(instance.model, layout, draft, instance.numerics), instance.hardware
-        )
-        timings += step * depth
+        drafts = draft_ops(instance.model, layout, draft, instance.numerics)
+        timings += [timing.times(depth) for timing in time_ops(drafts, instance.hardware)]
     return timings
 
 
@@ -93,6 +95,11 @@ def decode_step_s(instance: Instance, sequences: Quantity, context: Quantity) ->
     timings = decode_timings(instance, sequences, context)
     per_rank = instance.engine.sequence_s * sequences / instance.layout.data
     return pass_s(instance, timings, instance.engine.layer_s) + per_rank
+
+
+def token_s(instance: Instance, sequences: Quantity, context: Quantity) -> Quantity:
+    """Seconds a sequence takes for one token of output, drafts counted in."""
+    return decode_step_s(instance, sequences, context) / instance.accepted
 
 
 def pass_s(instance: Instance, timings: list[Timing], layer_s: float) -> Quantity:
@@ -120,13 +127,6 @@ def prefill_request_s(instance: Instance, tokens: float) -> float:
     prompts = max(1.0, np.floor(instance.engine.prefill_tokens / tokens))
     latency = prefill_latency_s(instance, prompts, tokens)
     return float(latency / (prompts * instance.layout.data * instance.layout.pipeline))
-
-
-def overlapped_seconds(timings: list[Timing], share: float) -> Quantity:
-    """Total with up to ``share`` of the expert exchanges hidden behind the rest."""
-    exchange = total_seconds(t for t in timings if t.op.kind is Kind.ALL_TO_ALL)
-    rest = total_seconds(timings) - exchange
-    return rest + exchange - share * np.minimum(exchange, rest)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

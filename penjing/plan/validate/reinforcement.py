@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from penjing.cost.layout import Layout
 from penjing.cost.reinforcement import GrpoSetup, grpo_step
+from penjing.cost.roofline import Hardware
 from penjing.cost.serving import Traffic
-from penjing.cost.training import STACKS, TrainSetup
+from penjing.cost.training_setup import STACKS, TrainSetup
 from penjing.plan.validate.labels import Unmapped
-from penjing.plan.validate.predict import Setting, instance_of
+from penjing.plan.validate.setting import Setting, instance_of
 from penjing.plan.validate.training import least_recompute, training, training_layout
 
 PROMPT_TOKENS = 150.0  # of mathematics problems; the rows give prompt and response together
@@ -24,7 +25,7 @@ def reinforcement(setting: Setting) -> float:
         raise Unmapped("response lengths or layout of the reinforcement-learning run not stated")
     length = float(total[1].replace(",", ""))
     setup = _setup(setting, length)
-    step = grpo_step(setting.model, setup, setting.chips)
+    step = grpo_step(setting.model, setup)
     match row.metric_name:
         case "step_time_s":
             return step.step_s
@@ -41,7 +42,9 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
     if not generate or not batch:
         raise Unmapped("generation layout or batch not stated")
     longest = re.search(r"max ([\d,]+)", setting.row.notes)
-    layout = training_layout(text.lower(), setting.chips, setting.model)
+    apart = "Off" in text
+    chips = setting.chips // 2 if apart else setting.chips  # of each side; halves are assumed
+    layout = training_layout(text.lower(), chips, setting.model)
     train = TrainSetup(
         layout=layout,
         sequence=round(length),
@@ -49,7 +52,7 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
         numerics=replace(setting.numerics, imbalance=1.0),
         stack=STACKS["tuned"],
     )
-    tensor = int(generate[1])
+    rollout = Layout(tensor=int(generate[1]), pipeline=int(generate[2]))
     return GrpoSetup(
         prompts=int(batch[1].replace(",", "")),
         group=1,
@@ -59,7 +62,9 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
             varied=True,
             longest_output=float(longest[1].replace(",", "")) if longest else None,
         ),
-        rollout=instance_of(setting, Layout(tensor=tensor, pipeline=int(generate[2]))),
+        rollout=instance_of(setting, rollout),
+        replicas=max(1, chips // rollout.chips),
         training=least_recompute(setting, train),
-        asynchronous="Off" in text,
+        trainer=Hardware.of(setting.chip, setting.chips),
+        apart=apart,
     )

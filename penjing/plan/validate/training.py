@@ -3,25 +3,19 @@
 import re
 from dataclasses import replace
 
-from penjing.cost.forward import forward_ops
 from penjing.cost.layout import Layout
 from penjing.cost.roofline import Hardware
-from penjing.cost.training import (
-    STACKS,
-    Recompute,
-    TrainSetup,
-    TrainStack,
-    Zero,
-    train_memory,
-    train_step,
-)
-from penjing.cost.work import Numerics, Pass, Phase
+from penjing.cost.training_memory import train_memory
+from penjing.cost.training_setup import STACKS, Recompute, TrainSetup, TrainStack, Zero
+from penjing.cost.training_step import model_flops_per_token, train_step
+from penjing.cost.work import Numerics
 from penjing.errors import Contradiction
 from penjing.hardware.precision import Precision
-from penjing.models.config import ModelConfig, MoE
+from penjing.models.config import ModelConfig
+from penjing.plan.layouts import has_experts
 from penjing.plan.validate import labels
 from penjing.plan.validate.labels import Unmapped
-from penjing.plan.validate.predict import Setting
+from penjing.plan.validate.setting import Setting
 
 SEQUENCE = 4096  # where a row does not state one: Megatron's and SimuMax's default
 
@@ -35,6 +29,7 @@ def training(setting: Setting) -> float:
     hardware = Hardware.of(setting.chip, setting.chips)
     step = train_step(setting.model, setup, hardware)
     tokens = setup.global_batch * setup.sequence / step.step_s
+    flops = tokens / setting.chips * model_flops_per_token(setting.model, setup.sequence)
     match row.metric_name:
         case "step_time_s":
             return step.step_s
@@ -43,11 +38,11 @@ def training(setting: Setting) -> float:
         case "tok_s_total_train":
             return tokens
         case "tflops":
-            return tokens / setting.chips * flops_per_token(setting.model, setup.sequence) / 1e12
+            return (
+                tokens / setting.chips * model_flops_per_token(setting.model, setup.sequence) / 1e12
+            )
         case "mfu":
-            peak = setting.chip.flops_per_s(Precision.BF16)
-            per_chip = tokens / setting.chips * flops_per_token(setting.model, setup.sequence)
-            return per_chip / peak
+            return flops / setting.chip.flops_per_s(Precision.BF16)
         case "gpu_hours" | "gpu_hours_per_T_tokens":
             trained = _trained_tokens(setting)
             return trained / tokens * setting.chips / 3600
@@ -63,13 +58,6 @@ def _stack(engine: str, source: str) -> TrainStack:
     if "megatron" in low or "flagscale" in low:
         return STACKS["megatron"]
     return STACKS["fsdp"]
-
-
-def flops_per_token(model: ModelConfig, sequence: float) -> float:
-    """Model FLOPs of forward and backward, attention counted causally: 250 G for V3 at 4,096."""
-    work = Pass(phase=Phase.TRAIN, sequences=1.0, new=sequence, logits=sequence)
-    ops = forward_ops(model, Layout(), work, Numerics())
-    return 3.0 * sum(float(op.flops) * op.calls for op in ops) / sequence
 
 
 def _trained_tokens(setting: Setting) -> float:
@@ -113,14 +101,13 @@ def training_layout(text: str, chips: int, model: ModelConfig) -> Layout:
     used = tensor * pipeline * context
     if chips % used:
         raise Unmapped(f"{chips} chips are not a multiple of the stated layout ({text})")
-    mixture = any(isinstance(layer.feed_forward, MoE) for layer in model.layers)
     try:
         return Layout(
             tensor=tensor,
             data=chips // used,
             pipeline=pipeline,
             context=context,
-            expert=expert if mixture else 1,
+            expert=expert if has_experts(model) else 1,
         )
     except Contradiction as error:
         raise Unmapped(str(error)) from None
@@ -172,10 +159,9 @@ def _number(text: str) -> float | None:
 
 def least_recompute(setting: Setting, setup: TrainSetup) -> TrainSetup:
     """Tuned runs recompute no more than they must to fit."""
-    hardware = Hardware.of(setting.chip, setting.chips)
     for recompute in Recompute:
         tried = replace(setup, recompute=recompute)
-        if train_memory(setting.model, tried, hardware).shortfall_bytes == 0:
+        if train_memory(setting.model, tried, setting.chip).shortfall_bytes == 0:
             return tried
     return replace(setup, recompute=Recompute.FULL)
 
@@ -190,7 +176,7 @@ def _chosen(setting: Setting, sequence: int, numerics: Numerics) -> TrainSetup:
     hardware = Hardware.of(setting.chip, setting.chips)
     for setup in _candidates(setting, sequence, batch, numerics):
         setup = least_recompute(setting, setup)
-        if train_memory(setting.model, setup, hardware).shortfall_bytes == 0:
+        if train_memory(setting.model, setup, setting.chip).shortfall_bytes == 0:
             found.append((train_step(setting.model, setup, hardware).step_s, setup))
     if not found:
         raise Unmapped("no training layout fits the stated chips")

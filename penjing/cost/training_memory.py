@@ -1,0 +1,127 @@
+"""Bytes on the fullest chip, by kind, when training."""
+
+from dataclasses import dataclass
+
+from penjing.cost.layout import Layout
+from penjing.cost.memory import Shares, layer_shares, usable_bytes
+from penjing.cost.training_setup import Recompute, TrainSetup, Zero
+from penjing.hardware.chip import Chip
+from penjing.models.config import Dense, GroupedQuery, Latent, Layer, ModelConfig, MoE
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMemory:
+    """Bytes on the fullest chip by kind; ``host_bytes`` are offloaded, for each chip."""
+
+    weights_bytes: float
+    gradients_bytes: float
+    optimizer_bytes: float
+    activations_bytes: float
+    usable_bytes: float
+    host_bytes: float = 0.0
+
+    @property
+    def total_bytes(self) -> float:
+        return (
+            self.weights_bytes
+            + self.gradients_bytes
+            + self.optimizer_bytes
+            + self.activations_bytes
+        )
+
+    @property
+    def shortfall_bytes(self) -> float:
+        return max(0.0, self.total_bytes - self.usable_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Parameters on the fullest chip before ZeRO: all but routed experts, routed experts."""
+
+    dense: float
+    experts: float
+
+    @property
+    def total(self) -> float:
+        return self.dense + self.experts
+
+
+def held_parameters(model: ModelConfig, layout: Layout) -> Held:
+    """Shares of tensor, expert and pipeline parallelism; the table counts on the first stage."""
+    shares = [_layer_parameters(layer, model.width, layout) for layer in model.layers]
+    per_stage = -(-len(shares) // layout.pipeline)
+    tables = model.vocab_size * model.width / layout.tensor
+    tables *= 2 if layout.pipeline == 1 and not model.tied_embeddings else 1
+    dense = sum(sorted((s.attention + s.dense + s.wide for s in shares), reverse=True)[:per_stage])
+    experts = sum(sorted((s.experts for s in shares), reverse=True)[:per_stage])
+    return Held(dense=dense + tables, experts=experts)
+
+
+def train_memory(model: ModelConfig, setup: TrainSetup, chip: Chip) -> TrainMemory:
+    """Mixed precision as in Megatron: bf16 weights, fp32 gradients, fp32 master and two moments."""
+    optimizer = _state_bytes(model, setup, 12.0, Zero.OPTIMIZER)
+    return TrainMemory(
+        weights_bytes=_state_bytes(model, setup, 2.0, Zero.PARAMETERS),
+        gradients_bytes=_state_bytes(model, setup, 4.0, Zero.GRADIENTS),
+        optimizer_bytes=0.0 if setup.offload else optimizer,
+        activations_bytes=_kept_bytes(model, setup),
+        usable_bytes=usable_bytes(chip.capacity_bytes),
+        host_bytes=optimizer if setup.offload else 0.0,
+    )
+
+
+def _state_bytes(model: ModelConfig, setup: TrainSetup, each: float, stage: Zero) -> float:
+    """``each`` bytes for every parameter held, split over data ranks from ``stage`` on."""
+    held, split = held_parameters(model, setup.layout), setup.zero >= stage
+    ranks = setup.layout.data * setup.layout.context
+    dense = held.dense / (ranks if split else 1)
+    return each * (dense + held.experts / (setup.expert_copies if split else 1))
+
+
+def _layer_parameters(layer: Layer, width: int, layout: Layout) -> Shares:
+    """As when serving, but what is left of the stage beside ``expert`` copies whole experts."""
+    held = layer_shares(layer, width, Layout(tensor=layout.tensor))
+    experts = held.experts * layout.tensor / layout.expert
+    return Shares(attention=held.attention, dense=held.dense, experts=experts, wide=held.wide)
+
+
+def _kept_bytes(model: ModelConfig, setup: TrainSetup) -> float:
+    """Activations alive at the worst moment: the first stage of 1F1B holds p micro-batches."""
+    layout = setup.layout
+    tokens = setup.micro_batch * setup.sequence / layout.context / layout.tensor
+    per_layer = [_layer_kept_values(layer, model.width, setup) for layer in model.layers]
+    in_flight = min(setup.micro_batches, layout.pipeline)
+    kept = sum(per_layer) / layout.pipeline * in_flight
+    if setup.recompute is Recompute.FULL:
+        widest = max(_block_values(layer, model.width) for layer in model.layers)
+        kept += widest  # one layer is alive in full while it runs backward
+    logits = 6.0 * tokens * model.vocab_size / (1 if layout.pipeline == 1 else in_flight)
+    return tokens * 2.0 * kept + logits
+
+
+def _layer_kept_values(layer: Layer, width: int, setup: TrainSetup) -> float:
+    """16-bit values a token keeps for backward in one layer, summed over tensor ranks."""
+    match setup.recompute:
+        case Recompute.FULL:
+            return float(width)
+        case Recompute.SELECTIVE:
+            return _block_values(layer, width, activation=False)
+        case Recompute.NONE:
+            return _block_values(layer, width)
+
+
+def _block_values(layer: Layer, width: int, *, activation: bool = True) -> float:
+    """Inputs of every product and norm of the layer; ``activation`` adds the gated product."""
+    values = 4.0 * width  # two norm inputs, two norm outputs
+    match layer.attention:
+        case GroupedQuery(num_heads=n, num_kv_heads=m, head_dim=h):
+            values += (2.0 * n + 2.0 * m) * h
+        case Latent(num_heads=n, q_rank=q, kv_rank=c, nope_dim=p, rope_dim=r, value_dim=v):
+            values += 2.0 * ((q or 0) + c + r) + n * (2.0 * (p + r) + 2.0 * v)
+    inner = 3.0 if activation else 2.0
+    match layer.feed_forward:
+        case Dense(width=f):
+            values += inner * f
+        case MoE(experts_per_token=k, expert_width=f, shared_width=s):
+            values += inner * (k * f + s) + 2.0 * k * width
+    return values

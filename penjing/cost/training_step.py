@@ -1,0 +1,186 @@
+"""One optimizer step of training, in seconds by cause.
+
+The forward pass is the serving prefill without a cache. Backward does each product twice and
+each attention five halves times (FlashAttention recomputes the scores: arXiv 2307.08691, section
+3.1), and repeats the collectives. A pipeline of p stages with v virtual ones each waits
+(p - 1) / (m v) of its m micro-batches (arXiv 2104.04473, section 2.2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from penjing.cost.forward import forward_ops
+from penjing.cost.layout import Layout
+from penjing.cost.network import collective_seconds
+from penjing.cost.op import Kind, collective
+from penjing.cost.roofline import Hardware, Timing, time_ops
+from penjing.cost.training_memory import held_parameters
+from penjing.cost.training_setup import Recompute, TrainSetup, TrainStack, Zero
+from penjing.cost.work import Numerics, Pass, Phase
+from penjing.models.config import ModelConfig
+
+# Share of data-parallel traffic that hides behind backward; Megatron and FSDP prefetch and
+# reduce in buckets, and the first and last bucket stay exposed. Assumed.
+DATA_OVERLAP = 0.9
+# An offloaded optimizer, one chip's share of its host, assumed: PCIe 4.0 x16 at 80 %, and a
+# quarter of the memory bandwidth of a socket with eight DDR5 channels.
+HOST_LINK_BYTES_PER_S = 25e9
+HOST_MEMORY_BYTES_PER_S = 60e9
+_BACKWARD = {
+    Kind.GEMM: 2.0,
+    Kind.GROUPED_GEMM: 2.0,
+    Kind.PREFILL_ATTENTION: 2.5,
+    Kind.PREFILL_LATENT: 2.5,
+    Kind.ELEMENTWISE: 2.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """Seconds of one optimizer step by cause, on the slowest chip."""
+
+    forward_s: float
+    backward_s: float
+    recompute_s: float
+    bubble_s: float
+    data_parallel_s: float  # exposed only
+    optimizer_s: float
+    timings: tuple[Timing, ...]  # one micro-batch forward, all stages
+
+    @property
+    def step_s(self) -> float:
+        return (
+            self.forward_s
+            + self.backward_s
+            + self.recompute_s
+            + self.bubble_s
+            + self.data_parallel_s
+            + self.optimizer_s
+        )
+
+
+def micro_batch_timings(
+    model: ModelConfig, setup: TrainSetup, hardware: Hardware
+) -> tuple[Timing, ...]:
+    """Operators of one micro-batch going forward through all stages."""
+    own = setup.sequence / setup.layout.context
+    work = Pass(phase=Phase.TRAIN, sequences=float(setup.micro_batch), new=own, logits=own)
+    ops = forward_ops(model, _expert_group(setup.layout), work, setup.numerics)
+    return tuple(time_ops(ops, hardware))
+
+
+def train_step(
+    model: ModelConfig,
+    setup: TrainSetup,
+    hardware: Hardware,
+    timings: tuple[Timing, ...] | None = None,
+) -> TrainStep:
+    """Time of one step; all chips are equal and busy to the same degree.
+
+    ``timings`` are those of the micro-batch, where a caller has them already.
+    """
+    timings = timings or micro_batch_timings(model, setup, hardware)
+    count, stages = setup.micro_batches, setup.layout.pipeline
+    stack = setup.stack
+    forward = _pass_s(timings, stack) / stages
+    backward = _pass_s([_backward(t) for t in timings], stack) / stages
+    backward += _accumulate_s(model, setup, hardware)
+    again = _pass_s(_recomputed(timings, setup.recompute), stack) / stages
+    busy = forward + backward + again
+    waiting = busy * (stages - 1) / setup.virtual_stages
+    exposed = _data_parallel_s(model, setup, hardware, backward * count)
+    return TrainStep(
+        forward_s=forward * count,
+        backward_s=backward * count,
+        recompute_s=again * count,
+        bubble_s=waiting,
+        data_parallel_s=exposed,
+        optimizer_s=_optimizer_s(model, setup, hardware),
+        timings=timings,
+    )
+
+
+def model_flops_per_token(model: ModelConfig, sequence: float) -> float:
+    """Forward and backward FLOPs, attention counted causally: 250 G for V3 at 4,096."""
+    work = Pass(phase=Phase.TRAIN, sequences=1.0, new=sequence, logits=sequence)
+    ops = forward_ops(model, Layout(), work, Numerics())
+    return 3.0 * sum(float(op.flops) * op.calls for op in ops) / sequence
+
+
+def _expert_group(layout: Layout) -> Layout:
+    """The part of the layout that one set of experts spans: the tokens that meet in it."""
+    group = max(1, layout.expert // (layout.tensor * layout.context))
+    expert = min(layout.expert, layout.tensor * layout.context * group)
+    return Layout(
+        tensor=layout.tensor,
+        data=group,
+        context=layout.context,
+        expert=expert,
+        pipeline=layout.pipeline,
+    )
+
+
+def _pass_s(timings: Sequence[Timing], stack: TrainStack) -> float:
+    """Kernels one after the other, the expert exchange hidden as far as the schedule can."""
+    exchange = sum(float(t.seconds) for t in timings if t.op.kind is Kind.ALL_TO_ALL)
+    link = sum(float(t.seconds) for t in timings if t.op.kind.is_communication) - exchange
+    kernels = sum(float(t.seconds) for t in timings) - exchange - link
+    kernels *= stack.kernel_factor
+    return kernels + link + exchange - stack.exchange_overlap * min(exchange, kernels)
+
+
+def _backward(timing: Timing) -> Timing:
+    return replace(timing, seconds=timing.seconds * _BACKWARD.get(timing.op.kind, 1.0))
+
+
+def _recomputed(timings: Sequence[Timing], recompute: Recompute) -> list[Timing]:
+    match recompute:
+        case Recompute.NONE:
+            return []
+        case Recompute.SELECTIVE:
+            chosen = (Kind.PREFILL_ATTENTION, Kind.PREFILL_LATENT)
+            return [t for t in timings if t.op.kind in chosen]
+        case Recompute.FULL:
+            return [t for t in timings if not t.op.name.startswith(("head", "loss"))]
+
+
+def _data_parallel_s(
+    model: ModelConfig, setup: TrainSetup, hardware: Hardware, backward_s: float
+) -> float:
+    """Exposed seconds of gradient reduction and parameter gathering in one step."""
+    layout, held = setup.layout, held_parameters(model, setup.layout)
+    sharded = setup.zero is Zero.PARAMETERS
+    gathers = 2 * setup.micro_batches if sharded else 1
+    seconds = 0.0
+    for share, ranks in (
+        (held.dense, layout.data * layout.context),
+        (held.experts, setup.expert_copies),
+    ):
+        if ranks == 1 or share == 0:
+            continue
+        for kind, value_bytes, times in (
+            (Kind.REDUCE_SCATTER, 4.0, 1),
+            (Kind.ALL_GATHER, 2.0, gathers),
+        ):
+            op = collective("data_parallel", kind, share * value_bytes, ranks, layout.tensor)
+            seconds += float(collective_seconds(op, hardware.topology)) * times
+    return max(seconds * (1 - DATA_OVERLAP), seconds - DATA_OVERLAP * backward_s)
+
+
+def _accumulate_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> float:
+    """Each micro-batch reads and writes the fp32 gradient of every weight on the chip."""
+    bandwidth = hardware.chip.bandwidth_bytes_per_s * hardware.bandwidth_scale
+    return held_parameters(model, setup.layout).total * 8.0 / bandwidth
+
+
+def _optimizer_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> float:
+    """AdamW moves about 30 bytes a parameter: two moments, master copy, gradient, weight.
+
+    Offloaded, it does so in host memory, with the gradient (4 bytes) sent there and the new
+    weight (2 bytes) back.
+    """
+    share = setup.layout.data if setup.zero >= Zero.OPTIMIZER else 1
+    updated = held_parameters(model, setup.layout).total / share
+    if setup.offload:
+        return updated * (6.0 / HOST_LINK_BYTES_PER_S + 30.0 / HOST_MEMORY_BYTES_PER_S)
+    return updated * 30.0 / (hardware.chip.bandwidth_bytes_per_s * hardware.bandwidth_scale)

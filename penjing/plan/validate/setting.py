@@ -1,0 +1,150 @@
+"""What every phase reads from a row: chip, model, engine, number formats, units."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+from penjing.cost.engine import Engine, engine_named
+from penjing.cost.layout import Layout
+from penjing.cost.load import Seen
+from penjing.cost.roofline import Hardware
+from penjing.cost.serving import Instance, Traffic
+from penjing.cost.work import EXPERT_IMBALANCE, Numerics
+from penjing.errors import PenjingError, UnknownName
+from penjing.hardware.catalogue import load_catalogue
+from penjing.hardware.chip import Chip
+from penjing.models.catalogue import load_model
+from penjing.models.config import ModelConfig
+from penjing.plan.validate.formats import cache_of, weights_of
+from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.row import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What every phase needs of a row."""
+
+    row: Row
+    chip: Chip
+    chips: int
+    model: ModelConfig
+    engine: Engine
+    numerics: Numerics
+
+
+def setting_of(row: Row) -> Setting:
+    """Chip, model, engine and formats; raises ``Unmapped``."""
+    chip, model = _chip(row), _model(row.model)
+    weights = weights_of(row, model, chip)
+    even = "balanced routing" in row.notes or "force-balanced" in row.notes
+    numerics = Numerics(
+        weights=weights,
+        cache=cache_of(row, weights),
+        imbalance=1.0 if even else EXPERT_IMBALANCE,
+    )
+    return Setting(
+        row=row,
+        chip=chip,
+        chips=_chips(row),
+        model=model,
+        engine=engine_of(row.engine, chip),
+        numerics=numerics,
+    )
+
+
+def _chip(row: Row) -> Chip:
+    try:
+        return load_catalogue().find(row.chip).chip
+    except UnknownName:
+        raise Unmapped(f"chip {row.chip!r} is not one part of the catalogue") from None
+
+
+def _chips(row: Row) -> int:
+    try:
+        return max(1, int(float(row.chips_total)))
+    except ValueError:
+        raise Unmapped("number of chips not stated") from None
+
+
+@cache
+def _model(label: str) -> ModelConfig:
+    name, _, cut = label.partition(" (truncated to ")
+    try:
+        model = load_model(name)
+    except PenjingError:
+        raise Unmapped(f"model {label!r} is not bundled") from None
+    if not cut:
+        return model
+    keep = int(cut.split()[0])
+    return replace(model, layers=model.layers[:keep], mtp=())
+
+
+def engine_of(text: str, chip: Chip) -> Engine:
+    """The engine a label speaks of; an unknown one is taken as the default."""
+    low = text.lower()
+    for part, name in (
+        ("tensorrt", "tensorrt-llm"),
+        ("trtllm", "tensorrt-llm"),
+        ("nim", "tensorrt-llm"),
+        ("lmdeploy", "tensorrt-llm"),
+        ("sglang", "sglang"),
+        ("transformers", "transformers"),
+        ("mindie", "mindie"),
+        ("ascend", "vllm-ascend"),
+        ("llama.cpp", "llama.cpp"),
+        ("ktransformers", "llama.cpp"),
+        ("vllm", "vllm"),
+    ):
+        if part in low:
+            return _batch_limit(engine_named(name), chip)
+    return engine_named("sglang")
+
+
+def _batch_limit(engine: Engine, chip: Chip) -> Engine:
+    """vLLM serves 256 sequences at a time on A100s and on devices under 70 GiB, else 1,024."""
+    if engine.name != "vllm" or chip.memory.capacity_bytes is None:
+        return engine
+    small = chip.capacity_bytes < 70 * 2**30 or chip.architecture == "ampere"
+    return replace(engine, max_sequences=256) if small else engine
+
+
+def instance_of(setting: Setting, layout: Layout, depth: int = 0) -> Instance:
+    return Instance(
+        model=setting.model,
+        layout=layout,
+        hardware=hardware_of(setting.chip, setting.chips),
+        numerics=setting.numerics,
+        engine=setting.engine,
+        draft_depth=depth,
+    )
+
+
+@cache
+def hardware_of(chip: Chip, chips: int) -> Hardware:
+    return Hardware.of(chip, chips)
+
+
+def metric(setting: Setting, traffic: Traffic, seen: Seen, replicas: int) -> float:
+    """What was seen, in the unit of the row."""
+    rate = seen.output_tokens_per_s * replicas
+    both = 1 + traffic.input_tokens / traffic.output_tokens
+    match setting.row.metric_name:
+        case "output_tok_s_total":
+            return rate
+        case "output_tok_s_per_gpu":
+            return rate / setting.chips
+        case "output_tok_s_per_node":
+            return rate / setting.chips * 8
+        case "output_tok_s_per_user":
+            return 1.0 / seen.tpot_s
+        case "total_tok_s_total":
+            return rate * both
+        case "total_tok_s_per_gpu":
+            return rate * both / setting.chips
+        case "req_s":
+            return rate / traffic.output_tokens
+        case "tpot_ms":
+            return seen.tpot_s * 1e3
+        case "ttft_ms":
+            return seen.ttft_s * 1e3
+        case name:
+            raise Unmapped(f"metric {name} is not predicted for {setting.row.phase}")
