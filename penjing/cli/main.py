@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from penjing import __version__
-from penjing.cli import chips, models
+from penjing.cli import chips, models, plan, validate
 from penjing.cli.answer import Answer, Json
 from penjing.errors import DoesNotFit, PenjingError
 
@@ -23,7 +24,7 @@ class Verb(Protocol):
     def answer(self, arguments: argparse.Namespace) -> Answer: ...
 
 
-_VERBS = (chips, models)
+_VERBS = (plan, chips, models, validate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"penjing {arguments.verb}: interrupted", file=sys.stderr)
         return 130
-    if arguments.json:
-        _print_json(result.document)
-    else:
-        print(result.text)
+    try:
+        if arguments.json:
+            _print_json(result.document)
+        else:
+            print(result.text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
     return result.exit_status
 
 
@@ -61,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         sub.set_defaults(answer=verb.answer)
     return parser
+
+
+def _reader_left() -> int:
+    """``| head`` has what it wanted: drop the rest, with what would be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141  # as a shell counts a broken pipe
 
 
 def _print_json(document: Json) -> None:

@@ -66,6 +66,11 @@ class Efficiency:
     relative: "Efficiency | None" = None
     derived_from: str = ""
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether the chip borrows these curves: a relative's, or those assumed of every CPU."""
+        return bool(self.derived_from) or self.measured_on == CPU
+
     def curve(self, kind: Kind, lane: str) -> Curve:
         """The curve of that kernel, or of the nearest number format that was measured.
 
@@ -117,18 +122,35 @@ def efficiency_of(chip: Chip) -> Efficiency:
         return measured[CPU]
     if chip.name in measured:
         return measured[chip.name]
+    return borrowed_efficiency(chip)
+
+
+def borrowed_efficiency(chip: Chip) -> Efficiency:
+    """Curves as if ``chip`` had never been measured: its nearest relative's, none of its own."""
+    measured = measured_chips()
+    if chip.is_cpu:
+        return measured[CPU]
     relative = nearest_relative(chip)
-    return replace(measured[relative], derived_from=relative)
+    return replace(_without_chip(measured[relative], chip.name), derived_from=relative)
+
+
+def _without_chip(efficiency: Efficiency, name: str) -> Efficiency:
+    """The same curves where none leans on those of ``name``; what it lent comes from its lender."""
+    lender = efficiency.relative
+    while lender is not None and lender.measured_on == name:
+        lender = lender.relative
+    return replace(efficiency, relative=_without_chip(lender, name) if lender else None)
 
 
 def nearest_relative(chip: Chip) -> str:
-    """The measured chip most like ``chip``: architecture first, then balance, then bandwidth.
+    """The measured chip most like ``chip``, itself left out.
 
-    The terms are natural logarithms of ratios; a foreign architecture counts as a factor e, a
-    foreign vendor as e squared. Nothing is fitted here.
+    Architecture counts first, then balance, then bandwidth. The terms are natural logarithms of
+    ratios; a foreign architecture counts as a factor e, a foreign vendor as e squared. Nothing is
+    fitted here.
     """
     return min(
-        (name for name in measured_chips() if name != CPU),
+        (name for name in measured_chips() if name not in (CPU, chip.name)),
         key=lambda name: _distance(chip, load_catalogue().find(name).chip),
     )
 

@@ -27,7 +27,7 @@ def forward_ops(model: ModelConfig, layout: Layout, work: Pass, numerics: Numeri
                 "pipeline.send",
                 Kind.SEND,
                 boundary,
-                2,
+                layout.pipeline,
                 stride=layout.stage_chips,
                 calls=layout.pipeline - 1,
             )

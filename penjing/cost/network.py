@@ -49,13 +49,13 @@ def collective_seconds(op: Op, topology: Topology) -> Quantity:
         return 0.0
     inside = max(1, min(op.group, topology.node_chips // op.stride))
     nodes = -(-op.group // inside)
+    if op.kind is Kind.SEND:
+        return _hop(op, inside, nodes, topology)
     if nodes == 1:
         return _fabric(op.kind, wire_share(op.kind, op.group) * op.message_bytes, inside, topology)
     match op.kind:
         case Kind.ALL_TO_ALL:
             return _exchange(op, inside, nodes, topology)
-        case Kind.SEND:
-            return NETWORK_OVERHEAD_S + _network(op.message_bytes, topology)
         case _:
             return _hierarchical(op, inside, nodes, topology)
 
@@ -67,6 +67,18 @@ def _fabric(kind: Kind, wire_bytes: Quantity, ranks: int, topology: Topology) ->
 
 def _network(wire_bytes: Quantity, topology: Topology) -> Quantity:
     return wire_bytes / (topology.network_bytes_per_s * NETWORK_EFFICIENCY)
+
+
+def _hop(op: Op, inside: int, nodes: int, topology: Topology) -> Quantity:
+    """Mean hop along a chain of ``op.group`` ranks: ``nodes`` - 1 of its hops leave a node."""
+    hops, leaving = op.group - 1, nodes - 1
+    seconds: Quantity = 0.0
+    if leaving:
+        seconds = leaving / hops * (NETWORK_OVERHEAD_S + _network(op.message_bytes, topology))
+    if hops > leaving:
+        local = _fabric(Kind.SEND, op.message_bytes, inside, topology)
+        seconds = seconds + (hops - leaving) / hops * local
+    return seconds
 
 
 def _hierarchical(op: Op, inside: int, nodes: int, topology: Topology) -> Quantity:

@@ -64,7 +64,7 @@ class GrpoStep:
 
 def grpo_step(model: ModelConfig, setup: GrpoSetup) -> GrpoStep:
     """Time of one step by part."""
-    rollout = rollout_s(setup)
+    rollout = rollout_s(setup.rollout, setup.traffic, setup.responses, setup.replicas)
     step = train_step(model, whole_batch(setup), setup.trainer)
     serial = setup.responses * setup.reward_s / setup.reward_workers
     return GrpoStep(
@@ -77,12 +77,11 @@ def grpo_step(model: ModelConfig, setup: GrpoSetup) -> GrpoStep:
     )
 
 
-def rollout_s(setup: GrpoSetup) -> float:
-    """All responses at once, spread over the engines, to the end of the longest."""
-    each = max(1.0, setup.responses / setup.replicas)
-    seen = serve(setup.rollout, setup.traffic, Burst(requests=each))
-    tokens = setup.responses * setup.traffic.output_tokens
-    return tokens / (seen.output_tokens_per_s * min(setup.replicas, setup.responses))
+def rollout_s(instance: Instance, traffic: Traffic, responses: int, replicas: int) -> float:
+    """All responses at once, spread over ``replicas`` engines, to the end of the longest."""
+    busy = min(replicas, responses)
+    seen = serve(instance, traffic, Burst(requests=responses / busy))
+    return responses * traffic.output_tokens / (seen.output_tokens_per_s * busy)
 
 
 def whole_batch(setup: GrpoSetup) -> TrainSetup:

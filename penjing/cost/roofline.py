@@ -33,10 +33,12 @@ class Hardware:
     link_scale: float = 1.0
 
     @classmethod
-    def of(cls, chip: Chip, chips: int | None = None) -> "Hardware":
-        """Nominal rates and measured curves of ``chip`` in a cluster of ``chips``."""
+    def of(
+        cls, chip: Chip, chips: int | None = None, efficiency: Efficiency | None = None
+    ) -> "Hardware":
+        """``chip`` in a cluster of ``chips``, with its best-known curves if none are given."""
         node = chip.node_chips if chips is None else min(chips, chip.node_chips)
-        return cls(chip=chip, efficiency=efficiency_of(chip), node_chips=node)
+        return cls(chip=chip, efficiency=efficiency or efficiency_of(chip), node_chips=node)
 
     def scaled(self, bound: Bound, factor: float) -> "Hardware":
         """The same hardware with one ceiling raised by ``factor``."""
@@ -96,8 +98,11 @@ def total_seconds(timings: Iterable[Timing]) -> Quantity:
 
 
 def compute_precision(op: Op, chip: Chip) -> Precision:
-    """The first precision the operator may run in that the chip has units for."""
-    for precision in op.compute:
+    """The first precision the operator may run in that the chip has units for.
+
+    A processor without 16-bit matrix units widens to FP32; of an accelerator that would be a guess.
+    """
+    for precision in (*op.compute, Precision.FP32) if chip.is_cpu else op.compute:
         if chip.supports(precision):
             return precision
     return op.compute[-1]

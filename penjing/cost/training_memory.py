@@ -1,5 +1,6 @@
 """Bytes on the fullest chip, by kind, when training."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penjing.cost.layout import Layout
@@ -48,21 +49,33 @@ class Held:
 
 def held_parameters(model: ModelConfig, layout: Layout) -> Held:
     """Shares of tensor, expert and pipeline parallelism; the table counts on the first stage."""
-    shares = [_layer_parameters(layer, model.width, layout) for layer in model.layers]
-    per_stage = -(-len(shares) // layout.pipeline)
+    shares = [
+        (_layer_parameters(layer, model.width, layout), n) for layer, n in model.layer_counts()
+    ]
+    per_stage = -(-len(model.layers) // layout.pipeline)
     tables = model.vocab_size * model.width / layout.tensor
     tables *= 2 if layout.pipeline == 1 and not model.tied_embeddings else 1
-    dense = sum(sorted((s.attention + s.dense + s.wide for s in shares), reverse=True)[:per_stage])
-    experts = sum(sorted((s.experts for s in shares), reverse=True)[:per_stage])
+    dense = _fullest(((s.attention + s.dense + s.wide, n) for s, n in shares), per_stage)
+    experts = _fullest(((s.experts, n) for s, n in shares), per_stage)
     return Held(dense=dense + tables, experts=experts)
+
+
+def _fullest(values: Iterable[tuple[float, int]], places: int) -> float:
+    """Sum of the ``places`` largest values, each occurring so many times."""
+    total = 0.0
+    for value, count in sorted(values, reverse=True):
+        taken = min(count, places)
+        total, places = total + value * taken, places - taken
+    return total
 
 
 def train_memory(model: ModelConfig, setup: TrainSetup, chip: Chip) -> TrainMemory:
     """Mixed precision as in Megatron: bf16 weights, fp32 gradients, fp32 master and two moments."""
-    optimizer = _state_bytes(model, setup, 12.0, Zero.OPTIMIZER)
+    held = held_parameters(model, setup.layout)
+    optimizer = _state_bytes(held, setup, 12.0, Zero.OPTIMIZER)
     return TrainMemory(
-        weights_bytes=_state_bytes(model, setup, 2.0, Zero.PARAMETERS),
-        gradients_bytes=_state_bytes(model, setup, 4.0, Zero.GRADIENTS),
+        weights_bytes=_state_bytes(held, setup, 2.0, Zero.PARAMETERS),
+        gradients_bytes=_state_bytes(held, setup, 4.0, Zero.GRADIENTS),
         optimizer_bytes=0.0 if setup.offload else optimizer,
         activations_bytes=_kept_bytes(model, setup),
         usable_bytes=usable_bytes(chip.capacity_bytes),
@@ -70,9 +83,9 @@ def train_memory(model: ModelConfig, setup: TrainSetup, chip: Chip) -> TrainMemo
     )
 
 
-def _state_bytes(model: ModelConfig, setup: TrainSetup, each: float, stage: Zero) -> float:
+def _state_bytes(held: Held, setup: TrainSetup, each: float, stage: Zero) -> float:
     """``each`` bytes for every parameter held, split over data ranks from ``stage`` on."""
-    held, split = held_parameters(model, setup.layout), setup.zero >= stage
+    split = setup.zero >= stage
     ranks = setup.layout.data * setup.layout.context
     dense = held.dense / (ranks if split else 1)
     return each * (dense + held.experts / (setup.expert_copies if split else 1))
@@ -86,14 +99,20 @@ def _layer_parameters(layer: Layer, width: int, layout: Layout) -> Shares:
 
 
 def _kept_bytes(model: ModelConfig, setup: TrainSetup) -> float:
-    """Activations alive at the worst moment: the first stage of 1F1B holds p micro-batches."""
+    """Activations alive at the worst moment: the first stage of 1F1B holds p micro-batches.
+
+    Interleaving v virtual stages raises that by (p - 1) / (p v): arXiv 2205.05198, section 4.2.3.
+    """
     layout = setup.layout
     tokens = setup.micro_batch * setup.sequence / layout.context / layout.tensor
-    per_layer = [_layer_kept_values(layer, model.width, setup) for layer in model.layers]
+    layers = model.layer_counts()
+    total = sum(_layer_kept_values(layer, model.width, setup) * n for layer, n in layers)
     in_flight = min(setup.micro_batches, layout.pipeline)
-    kept = sum(per_layer) / layout.pipeline * in_flight
+    kept = total / layout.pipeline * in_flight
+    if setup.virtual_stages > 1:
+        kept *= 1.0 + (layout.pipeline - 1) / (layout.pipeline * setup.virtual_stages)
     if setup.recompute is Recompute.FULL:
-        widest = max(_block_values(layer, model.width) for layer in model.layers)
+        widest = max(_block_values(layer, model.width) for layer, _ in layers)
         kept += widest  # one layer is alive in full while it runs backward
     logits = 6.0 * tokens * model.vocab_size / (1 if layout.pipeline == 1 else in_flight)
     return tokens * 2.0 * kept + logits

@@ -6,6 +6,7 @@ Letters in comments are those of docs/notation.md. No torch here: planning reads
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from penjing.models.format import BF16, Format
@@ -185,4 +186,9 @@ class ModelConfig:
 
     def layer_counts(self) -> list[tuple[Layer, int]]:
         """Distinct layers with how often each occurs, in order of first appearance."""
-        return list(Counter(self.layers).items())
+        return list(self._layer_counts)
+
+    @cached_property
+    def _layer_counts(self) -> tuple[tuple[Layer, int], ...]:
+        """Counted once: every priced pass asks, and hashing all layers is not free."""
+        return tuple(Counter(self.layers).items())

@@ -19,7 +19,7 @@ from penjing.models.format import (
     Q8_0,
     Format,
 )
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import Unmapped, number
 from penjing.plan.validate.row import Row
 
 _SPELLINGS: tuple[tuple[str, Format], ...] = (
@@ -48,7 +48,7 @@ def weights_of(row: Row, model: ModelConfig, chip: Chip) -> WeightFormats:
         return WeightFormats(attention=attention, dense=attention, experts=experts)
     bits = re.search(r"([\d.]+) ?bpw", text)
     if bits:
-        each = float(bits[1]) / 8
+        each = number(bits[1], "bits per weight", 32) / 8
         return _all(Format(name="int4", bytes_per_value=each, compute=BF16.compute))
     if "mxfp4" in text and "gpt-oss" in row.model.lower():
         return model.formats

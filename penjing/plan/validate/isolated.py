@@ -12,7 +12,7 @@ from penjing.cost.serving import (
 )
 from penjing.plan.layouts import has_experts
 from penjing.plan.validate import labels
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import Unmapped
 from penjing.plan.validate.row import Row
 from penjing.plan.validate.serving import best_layout
 from penjing.plan.validate.setting import Setting, instance_of, metric
@@ -26,6 +26,8 @@ def decoding(setting: Setting) -> float:
     replicas = max(1, setting.chips // layout.chips)
     if row.metric_name.startswith(("input", "total")):
         return prefilling(setting)
+    if row.metric_name == "ttft_ms":
+        raise Unmapped("time to first token of a run that only decodes")
     traffic = _decode_traffic(row)
     instance = instance_of(setting, layout, depth)
     stated = labels.batch_of(row, layout.chips * replicas)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from penjing.cost.layout import Layout
 from penjing.cost.load import Arrivals, Burst, Clients, Load, Saturated
-from penjing.cost.serving import Traffic
+from penjing.cost.serving import ACCEPTED_TOKENS, Traffic
+from penjing.plan.validate.number import (
+    MOST_RANKS,
+    MOST_REQUESTS,
+    MOST_TOKENS,
+    Unmapped,
+    number,
+    whole,
+)
 from penjing.plan.validate.row import Row
-
-
-class Unmapped(Exception):
-    """Why a row has no prediction."""
-
 
 # Mean lengths of data sets (input, output) in tokens. Outputs: reference means of
 # mlcommons/inference. Inputs: 405B 9,400, 8B 778 and R1 800 from MLCommons' articles; gpt-oss
@@ -55,18 +58,14 @@ def input_tokens(row: Row) -> float:
 
 
 def _length(text: str, column: int) -> float:
-    mean = re.search(r"(?:measured|ref) mean ([\d.]+)", text)
-    if mean:
-        return float(mean[1])
-    if re.fullmatch(r"[\d.,]+", text):
-        return float(text.replace(",", ""))
-    kv = re.search(r"avg KV ([\d,]+)", text)
-    if kv:
-        return float(kv[1].replace(",", ""))
+    side = ("input", "output")[column]
+    stated = re.search(r"(?:measured|ref) mean ([\d.]+)", text) or re.fullmatch(r"([\d.,]+)", text)
+    stated = stated or re.search(r"avg KV ([\d,]+)", text)
+    if stated:
+        return number(stated[1], f"{side} length", MOST_TOKENS)
     for name, means in _DATA_SETS.items():
         if name in text:
             return means[column]
-    side = ("input", "output")[column]
     raise Unmapped(f"{side} length not stated ({text or 'blank'})")
 
 
@@ -74,23 +73,27 @@ def load_of(row: Row, replicas: int) -> Load:
     """The load that one of ``replicas`` equal instances gets."""
     text = row.concurrency_or_batch
     if re.fullmatch(r"[\d.,]+", text):
-        return Clients(concurrency=max(1.0, float(text.replace(",", "")) / replicas))
+        return Clients(concurrency=max(1.0, _requests(text) / replicas))
     rate = _rate(text)
     if rate is not None:
         count = re.match(r"(\d+) (?:prompts|requests)", text)
         return Arrivals(
             per_s=rate / replicas,
-            requests=int(count[1]) / replicas if count else float("inf"),
+            requests=_requests(count[1]) / replicas if count else float("inf"),
         )
     burst = re.search(r"(\d+) requests, rate inf", text)
     if burst:
         peak = re.search(r"peak conc (\d+)", text)
-        if peak and int(peak[1]) < int(burst[1]) // 2:
-            return Clients(concurrency=max(1.0, int(peak[1]) / replicas))
-        return Burst(requests=max(1.0, int(burst[1]) / replicas))
+        if peak and _requests(peak[1]) < _requests(burst[1]) // 2:
+            return Clients(concurrency=max(1.0, _requests(peak[1]) / replicas))
+        return Burst(requests=max(1.0, _requests(burst[1]) / replicas))
     if text.startswith(("max throughput", "offline", "Poisson", "max batch")):
         return Saturated()
     raise Unmapped(f"load not stated ({text or 'blank'})")
+
+
+def _requests(text: str) -> float:
+    return number(text, "number of requests", MOST_REQUESTS)
 
 
 def _rate(text: str) -> float | None:
@@ -98,7 +101,12 @@ def _rate(text: str) -> float | None:
     if "rate inf" in text:
         return None
     found = re.search(r"(?:target_qps |Poisson |@ ?|QPS ?)([\d.]+)|([\d.]+) ?QPS", text)
-    return float(found[1] or found[2]) if found else None
+    if not found:
+        return None
+    rate = number(found[1] or found[2], "request rate", MOST_REQUESTS)
+    if rate == 0:
+        raise Unmapped("request rate of zero")
+    return rate
 
 
 def batch_of(row: Row, chips: int) -> float | None:
@@ -106,9 +114,9 @@ def batch_of(row: Row, chips: int) -> float | None:
     text = row.concurrency_or_batch
     each = re.fullmatch(r"(\d+) per GPU", text)
     if each:
-        return float(each[1]) * chips
+        return _requests(each[1]) * chips
     if re.fullmatch(r"\d+", text):
-        return float(text)
+        return _requests(text)
     return None
 
 
@@ -121,7 +129,8 @@ def latency_limit_s(row: Row) -> float | None:
     found = re.search(r"(p99 )?[^;]*TPOT ?(?:<=?|of) ?(\d+)", row.notes)
     if not found:
         return None
-    return float(found[2]) / 1e3 * (MEAN_OF_P99 if "p99" in found[0] else 1.0)
+    limit_ms = number(found[2], "limit on TPOT", 1e6)
+    return limit_ms / 1e3 * (MEAN_OF_P99 if "p99" in found[0] else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +155,15 @@ def placement_of(text: str, *, mixture: bool) -> Placement:
         if not found:
             raise Unmapped(f"layout of the instances not stated ({text})")
         return Placement(
-            layout=Layout(tensor=int(found[1])),
-            prefill_instances=int(pair[1]),
-            decode_instances=int(pair[2]),
+            layout=Layout(tensor=_ranks(found[1])),
+            prefill_instances=_ranks(pair[1]),
+            decode_instances=_ranks(pair[2]),
         )
     if "cpu experts" in low:
         raise Unmapped("CPU and GPU share the layers, which is not modelled")
     split = re.search(r"layer split over (\d+)|(\d+)-way layer split", low)
     if split:
-        return Placement(layout=Layout(pipeline=int(split[1] or split[2])))
+        return Placement(layout=Layout(pipeline=_ranks(split[1] or split[2])))
     if low.startswith("single"):
         return Placement(layout=Layout())
     return _degrees(low, mixture)
@@ -165,10 +174,10 @@ def _degrees(low: str, mixture: bool) -> Placement:
     context, expert = degree("cp", low), degree("ep", low)
     both = re.search(r"\bdep(\d+)", low)
     if both:
-        data = expert = int(both[1])
+        data = expert = _ranks(both[1])
     ranks = re.search(r"decode (\d+) ranks|x (\d+) gpus?|ep(\d+) \(18", low)
     if ranks and not (tensor or data or expert):
-        data = expert = int(ranks[1] or ranks[2] or ranks[3])
+        data = expert = _ranks(ranks[1] or ranks[2] or ranks[3])
     if expert and not (tensor or data):
         data = expert  # wide expert parallelism keeps attention data parallel
     if expert and tensor == 1 and not data:
@@ -189,8 +198,16 @@ def _degrees(low: str, mixture: bool) -> Placement:
 
 
 def degree(letters: str, low: str) -> int:
+    """Ranks of one kind of parallelism in lower-case text; 0 where none is named."""
     found = re.search(rf"(?<![a-z]){letters}(\d+)|(?<=\d){letters}(\d+)", low)
-    return int(found[1] or found[2]) if found else 0
+    return _ranks(found[1] or found[2]) if found else 0
+
+
+def _ranks(text: str) -> int:
+    return whole(text, "degree of parallelism", MOST_RANKS)
+
+
+_DEEPEST_DRAFT = len(ACCEPTED_TOKENS) - 1
 
 
 def draft_depth_of(row: Row) -> int:
@@ -202,7 +219,7 @@ def draft_depth_of(row: Row) -> int:
     if "mtp" not in text and "speculative" not in text:
         return 0
     if stated and "config" not in row.parallelism.lower():
-        return int(next(g for g in stated.groups() if g))
+        return whole(next(g for g in stated.groups() if g), "draft depth", _DEEPEST_DRAFT)
     return _ablation_depth(row)
 
 

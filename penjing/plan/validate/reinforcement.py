@@ -5,10 +5,16 @@ from dataclasses import replace
 
 from penjing.cost.layout import Layout
 from penjing.cost.reinforcement import GrpoSetup, grpo_step
-from penjing.cost.roofline import Hardware
 from penjing.cost.serving import Traffic
 from penjing.cost.training_setup import STACKS, TrainSetup
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import (
+    MOST_RANKS,
+    MOST_REQUESTS,
+    MOST_TOKENS,
+    Unmapped,
+    number,
+    whole,
+)
 from penjing.plan.validate.setting import Setting, instance_of
 from penjing.plan.validate.training import least_recompute, training, training_layout
 
@@ -23,7 +29,7 @@ def reinforcement(setting: Setting) -> float:
     total = re.fullmatch(r"avg total seq ([\d,]+)", row.input_len)
     if not total or "gen [TP,PP]" not in row.parallelism:
         raise Unmapped("response lengths or layout of the reinforcement-learning run not stated")
-    length = float(total[1].replace(",", ""))
+    length = float(whole(total[1], "sequence length", MOST_TOKENS))
     setup = _setup(setting, length)
     step = grpo_step(setting.model, setup)
     match row.metric_name:
@@ -52,19 +58,22 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
         numerics=replace(setting.numerics, imbalance=1.0),
         stack=STACKS["tuned"],
     )
-    rollout = Layout(tensor=int(generate[1]), pipeline=int(generate[2]))
+    rollout = Layout(
+        tensor=whole(generate[1], "tensor parallelism", MOST_RANKS),
+        pipeline=whole(generate[2], "pipeline parallelism", MOST_RANKS),
+    )
     return GrpoSetup(
-        prompts=int(batch[1].replace(",", "")),
+        prompts=whole(batch[1], "batch", MOST_REQUESTS),
         group=1,
         traffic=Traffic(
             input_tokens=PROMPT_TOKENS,
             output_tokens=max(1.0, length - PROMPT_TOKENS),
             varied=True,
-            longest_output=float(longest[1].replace(",", "")) if longest else None,
+            longest_output=number(longest[1], "longest output", MOST_TOKENS) if longest else None,
         ),
         rollout=instance_of(setting, rollout),
         replicas=max(1, chips // rollout.chips),
         training=least_recompute(setting, train),
-        trainer=Hardware.of(setting.chip, setting.chips),
+        trainer=setting.hardware,
         apart=apart,
     )

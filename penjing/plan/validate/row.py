@@ -45,7 +45,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def read_rows(path: Path) -> list[Row]:
     """All rows of a CSV file with exactly ``COLUMNS``; raises ``BadFile`` naming the line."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.DictReader(file, strict=True)
             _check_header(path, lines.fieldnames)
             return [_row(path, lines.line_num, raw) for raw in lines]

@@ -20,7 +20,7 @@ from penjing.hardware.chip import Chip
 from penjing.models.config import ModelConfig
 from penjing.plan.layouts import has_experts, serving_layouts
 from penjing.plan.validate import labels
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import Unmapped
 from penjing.plan.validate.row import Row
 from penjing.plan.validate.setting import Setting, hardware_of, instance_of, metric
 
@@ -69,6 +69,7 @@ def best_layout(setting: Setting, traffic: Traffic, limit_s: float | None = None
         setting.model,
         setting.chip,
         setting.chips,
+        setting.hide_own_curves,
         setting.numerics,
         setting.engine,
         traffic,
@@ -81,6 +82,7 @@ def _best_layout(
     model: ModelConfig,
     chip: Chip,
     chips: int,
+    hide_own_curves: bool,
     numerics: Numerics,
     engine: Engine,
     traffic: Traffic,
@@ -91,7 +93,7 @@ def _best_layout(
         instance = Instance(
             model=model,
             layout=layout,
-            hardware=hardware_of(chip, chips),
+            hardware=hardware_of(chip, chips, hide_own_curves),
             numerics=numerics,
             engine=engine,
         )

@@ -3,19 +3,20 @@
 from dataclasses import dataclass, replace
 from functools import cache
 
+from penjing.cost.efficiency import borrowed_efficiency
 from penjing.cost.engine import Engine, engine_named
 from penjing.cost.layout import Layout
 from penjing.cost.load import Seen
 from penjing.cost.roofline import Hardware
 from penjing.cost.serving import Instance, Traffic
 from penjing.cost.work import EXPERT_IMBALANCE, Numerics
-from penjing.errors import PenjingError, UnknownName
+from penjing.errors import UnknownName
 from penjing.hardware.catalogue import load_catalogue
 from penjing.hardware.chip import Chip
-from penjing.models.catalogue import load_model
+from penjing.models.catalogue import find_bundled, load_model
 from penjing.models.config import ModelConfig
 from penjing.plan.validate.formats import cache_of, weights_of
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import MOST_CHIPS, Unmapped, whole
 from penjing.plan.validate.row import Row
 
 
@@ -29,11 +30,19 @@ class Setting:
     model: ModelConfig
     engine: Engine
     numerics: Numerics
+    hide_own_curves: bool = False
+
+    @property
+    def hardware(self) -> Hardware:
+        return hardware_of(self.chip, self.chips, self.hide_own_curves)
 
 
-def setting_of(row: Row) -> Setting:
-    """Chip, model, engine and formats; raises ``Unmapped``."""
-    chip, model = _chip(row), _model(row.model)
+def setting_of(row: Row, *, hide_own_curves: bool = False) -> Setting:
+    """Chip, model, engine and formats; raises ``Unmapped``.
+
+    With ``hide_own_curves`` the chip is taken as one whose kernels were never measured.
+    """
+    chip, model = chip_of(row), _model(row.model)
     weights = weights_of(row, model, chip)
     even = "balanced routing" in row.notes or "force-balanced" in row.notes
     numerics = Numerics(
@@ -48,33 +57,38 @@ def setting_of(row: Row) -> Setting:
         model=model,
         engine=engine_of(row.engine, chip),
         numerics=numerics,
+        hide_own_curves=hide_own_curves,
     )
 
 
-def _chip(row: Row) -> Chip:
+def chip_of(row: Row) -> Chip:
+    """The part of the catalogue that the row names; raises ``Unmapped``."""
+    unknown = Unmapped(f"chip {row.chip!r} is not one part of the catalogue")
+    if row.chip.strip().endswith(".toml"):
+        raise unknown  # the catalogue would read that file; a row names parts only
     try:
         return load_catalogue().find(row.chip).chip
     except UnknownName:
-        raise Unmapped(f"chip {row.chip!r} is not one part of the catalogue") from None
+        raise unknown from None
 
 
 def _chips(row: Row) -> int:
-    try:
-        return max(1, int(float(row.chips_total)))
-    except ValueError:
-        raise Unmapped("number of chips not stated") from None
+    if not row.chips_total.strip():
+        raise Unmapped("number of chips not stated")
+    return whole(row.chips_total, "number of chips", MOST_CHIPS)
 
 
 @cache
 def _model(label: str) -> ModelConfig:
+    """Only bundled models: a row cannot name a file of this machine."""
     name, _, cut = label.partition(" (truncated to ")
-    try:
-        model = load_model(name)
-    except PenjingError:
-        raise Unmapped(f"model {label!r} is not bundled") from None
+    found = find_bundled(name)
+    if found is None:
+        raise Unmapped(f"model {label!r} is not bundled")
+    model = load_model(found.name)
     if not cut:
         return model
-    keep = int(cut.split()[0])
+    keep = whole(cut.partition(" ")[0], "number of layers", len(model.layers))
     return replace(model, layers=model.layers[:keep], mtp=())
 
 
@@ -111,7 +125,7 @@ def instance_of(setting: Setting, layout: Layout, depth: int = 0) -> Instance:
     return Instance(
         model=setting.model,
         layout=layout,
-        hardware=hardware_of(setting.chip, setting.chips),
+        hardware=setting.hardware,
         numerics=setting.numerics,
         engine=setting.engine,
         draft_depth=depth,
@@ -119,8 +133,9 @@ def instance_of(setting: Setting, layout: Layout, depth: int = 0) -> Instance:
 
 
 @cache
-def hardware_of(chip: Chip, chips: int) -> Hardware:
-    return Hardware.of(chip, chips)
+def hardware_of(chip: Chip, chips: int, hide_own_curves: bool) -> Hardware:
+    """Kept for every row of a chip: looking for a relative and its topology takes a while."""
+    return Hardware.of(chip, chips, borrowed_efficiency(chip) if hide_own_curves else None)
 
 
 def metric(setting: Setting, traffic: Traffic, seen: Seen, replicas: int) -> float:

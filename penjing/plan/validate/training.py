@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 from penjing.cost.layout import Layout
-from penjing.cost.roofline import Hardware
 from penjing.cost.training_memory import train_memory
 from penjing.cost.training_setup import STACKS, Recompute, TrainSetup, TrainStack, Zero
 from penjing.cost.training_step import model_flops_per_token, train_step
@@ -14,7 +13,14 @@ from penjing.hardware.precision import Precision
 from penjing.models.config import ModelConfig
 from penjing.plan.layouts import has_experts
 from penjing.plan.validate import labels
-from penjing.plan.validate.labels import Unmapped
+from penjing.plan.validate.number import (
+    MOST_RANKS,
+    MOST_REQUESTS,
+    MOST_TOKENS,
+    Unmapped,
+    number,
+    whole,
+)
 from penjing.plan.validate.setting import Setting
 
 SEQUENCE = 4096  # where a row does not state one: Megatron's and SimuMax's default
@@ -26,8 +32,7 @@ def training(setting: Setting) -> float:
     if row.metric_name == "time_to_train_min":
         raise Unmapped("time to train rests on the samples to converge, which are not stated")
     setup = replace(_setup(setting), stack=_stack(row.engine, row.source_key))
-    hardware = Hardware.of(setting.chip, setting.chips)
-    step = train_step(setting.model, setup, hardware)
+    step = train_step(setting.model, setup, setting.hardware)
     tokens = setup.global_batch * setup.sequence / step.step_s
     flops = tokens / setting.chips * model_flops_per_token(setting.model, setup.sequence)
     match row.metric_name:
@@ -38,9 +43,7 @@ def training(setting: Setting) -> float:
         case "tok_s_total_train":
             return tokens
         case "tflops":
-            return (
-                tokens / setting.chips * model_flops_per_token(setting.model, setup.sequence) / 1e12
-            )
+            return flops / 1e12
         case "mfu":
             return flops / setting.chip.flops_per_s(Precision.BF16)
         case "gpu_hours" | "gpu_hours_per_T_tokens":
@@ -66,7 +69,7 @@ def _trained_tokens(setting: Setting) -> float:
     found = re.search(r"([\d.]+)T tokens", setting.row.notes)
     if not found:
         raise Unmapped("number of tokens trained on not stated")
-    return float(found[1]) * 1e12
+    return number(found[1], "tokens trained on", 1e6) * 1e12
 
 
 def _setup(setting: Setting) -> TrainSetup:
@@ -97,7 +100,9 @@ def training_layout(text: str, chips: int, model: ModelConfig) -> Layout:
     context, expert = labels.degree("cp", text) or 1, labels.degree("ep", text) or 1
     nested = re.search(r"train \[tp,cp,ep,pp,vpp\]=\[(\d+),(\d+),(\d+),(\d+)", text)
     if nested:
-        tensor, context, expert, pipeline = (int(g) for g in nested.groups())
+        tensor, context, expert, pipeline = (
+            whole(g, "degree of parallelism", MOST_RANKS) for g in nested.groups()
+        )
     used = tensor * pipeline * context
     if chips % used:
         raise Unmapped(f"{chips} chips are not a multiple of the stated layout ({text})")
@@ -141,7 +146,7 @@ def _batches(setting: Setting, layout: Layout) -> tuple[int, int]:
         micro = 1 if layout.pipeline > 1 else int(local)
         return micro, layout.data * int(local)
     if rounds:
-        return micro, layout.data * int(rounds[1])
+        return micro, layout.data * whole(rounds[1], "micro-batches", MOST_REQUESTS)
     if "1 sequence per GPU" in text:
         return 1, layout.data
     return 1, layout.data * 8 * layout.pipeline
@@ -149,12 +154,12 @@ def _batches(setting: Setting, layout: Layout) -> tuple[int, int]:
 
 def _number_after(word: str, text: str) -> float | None:
     found = re.search(rf"{word} ?([\d,]+)", text)
-    return float(found[1].replace(",", "")) if found else None
+    return number(found[1], word, MOST_REQUESTS) if found else None
 
 
 def _number(text: str) -> float | None:
     found = re.fullmatch(r"(?:avg total seq )?([\d,]+)", text)
-    return float(found[1].replace(",", "")) if found else None
+    return number(found[1], "sequence length", MOST_TOKENS) if found else None
 
 
 def least_recompute(setting: Setting, setup: TrainSetup) -> TrainSetup:
@@ -173,11 +178,10 @@ def _chosen(setting: Setting, sequence: int, numerics: Numerics) -> TrainSetup:
         raise Unmapped("global batch not stated")
     batch = int(stated)
     found: list[tuple[float, TrainSetup]] = []
-    hardware = Hardware.of(setting.chip, setting.chips)
     for setup in _candidates(setting, sequence, batch, numerics):
         setup = least_recompute(setting, setup)
         if train_memory(setting.model, setup, setting.chip).shortfall_bytes == 0:
-            found.append((train_step(setting.model, setup, hardware).step_s, setup))
+            found.append((train_step(setting.model, setup, setting.hardware).step_s, setup))
     if not found:
         raise Unmapped("no training layout fits the stated chips")
     return min(found, key=lambda pair: pair[0])[1]

@@ -1,0 +1,51 @@
+"""From what is wanted and what is had to a plan."""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from penjing.cost.training_setup import STACKS, TrainStack
+from penjing.hardware.budget import Budget
+from penjing.hardware.chip import Chip
+from penjing.models.config import ModelConfig
+from penjing.plan.job import Job, RlJob, ServeJob, TrainJob
+from penjing.plan.plan import Plan
+from penjing.plan.price import Price
+from penjing.plan.serving.figures import serving_plan
+from penjing.plan.serving.nearest import does_not_serve
+from penjing.plan.serving.search import Limits, search_serving
+from penjing.plan.training.figures import training_plan
+from penjing.plan.training.rl_figures import rl_plan
+from penjing.plan.training.search import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a search may try, and what things cost."""
+
+    limits: Limits = field(default_factory=Limits)
+    prices: dict[Chip, Price] = field(default_factory=dict)
+    stack: TrainStack = STACKS["megatron"]
+
+
+def make_plan(model: ModelConfig, job: Job, budget: Budget, terms: Terms) -> Plan:
+    """The best way to do ``job`` with ``budget``.
+
+    Raises ``DoesNotFit`` where there is none, and ``Unpublished`` where a chip lacks a figure
+    that the answer rests on.
+    """
+    limits, prices, notes = terms.limits, terms.prices, budget.notes
+    match job:
+        case ServeJob():
+            found = search_serving(model, job, budget, limits, prices)
+            if not found.choices:
+                raise does_not_serve(model, job, budget, found, limits)
+            return serving_plan(job, budget, found, prices, notes)
+        case TrainJob():
+            shared = Step(
+                sequence=job.sequence, batch=job.batch, longest=job.sequence, stack=terms.stack
+            )
+            return training_plan(model, job, budget, shared, prices, notes, limits.weights)
+        case RlJob():
+            return rl_plan(model, job, budget, terms.stack, limits, prices, notes)
+        case _:
+            assert_never(job)

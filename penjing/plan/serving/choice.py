@@ -1,0 +1,127 @@
+"""A way to serve: which instances run where, and what users of it see."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from penjing.cost.energy import pass_power_w
+from penjing.cost.serving import (
+    Instance,
+    Traffic,
+    decode_step_s,
+    decode_timings,
+    prefill_latency_s,
+    prefill_timings,
+)
+from penjing.hardware.chip import Chip
+from penjing.plan.job import Objective
+from penjing.plan.price import Price
+from penjing.plan.serving.sweep import Sweep
+
+
+class Role(StrEnum):
+    """What the instances of a group do."""
+
+    SERVE = "serve"  # prefill and decode together
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """``count`` equal instances; ``sequences`` are in flight on each.
+
+    ``prefill_share`` is the part of the time that goes to prefill, ``idle_share`` to nothing.
+    """
+
+    role: Role
+    sweep: Sweep
+    depth: int
+    count: int
+    sequences: float
+    prefill_share: float
+    idle_share: float = 0.0
+
+    @property
+    def instance(self) -> Instance:
+        return self.sweep.at(self.depth)
+
+    @property
+    def chip(self) -> Chip:
+        return self.sweep.pool.hardware.chip
+
+    @property
+    def chips(self) -> int:
+        return self.count * self.sweep.layout.chips
+
+    def power_w(self, traffic: Traffic) -> float | None:
+        """Mean watts of all chips of the group; None where no rating is known."""
+        prefill, decode = phase_power_w(self.instance, traffic, self.sequences)
+        if prefill is None or decode is None or self.chip.power_w is None:
+            return None
+        standing = pass_power_w([], 1.0, self.chip)
+        assert standing is not None
+        busy = self.prefill_share * prefill + (1 - self.prefill_share) * decode
+        return self.chips * float(self.idle_share * standing + (1 - self.idle_share) * busy)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """Figures are means; ``tokens_per_s`` are output tokens of the whole deployment."""
+
+    groups: tuple[Group, ...]
+    tokens_per_s: float
+    tpot_s: float
+    ttft_s: float
+    transfer_s: float = 0.0  # cache from prefill to decode, part of ttft_s
+
+    @property
+    def chips(self) -> int:
+        return sum(group.chips for group in self.groups)
+
+    def power_w(self, traffic: Traffic) -> float | None:
+        watts = [group.power_w(traffic) for group in self.groups]
+        return None if None in watts else sum(w for w in watts if w is not None)
+
+    def usd_per_h(self, prices: dict[Chip, Price]) -> float | None:
+        if any(group.chip not in prices for group in self.groups):
+            return None
+        return sum(group.chips * prices[group.chip].usd_per_h for group in self.groups)
+
+
+def phase_power_w(
+    instance: Instance, traffic: Traffic, sequences: float
+) -> tuple[float | None, float | None]:
+    """Watts of one chip while prefilling and while decoding."""
+    chip = instance.hardware.chip
+    prompts = max(1.0, np.floor(instance.engine.prefill_tokens / traffic.input_tokens))
+    prefill = pass_power_w(
+        prefill_timings(instance, prompts, traffic.input_tokens),
+        prefill_latency_s(instance, prompts, traffic.input_tokens),
+        chip,
+    )
+    decode = pass_power_w(
+        decode_timings(instance, sequences, traffic.context_tokens),
+        decode_step_s(instance, sequences, traffic.context_tokens),
+        chip,
+    )
+    if prefill is None or decode is None:
+        return None, None
+    return float(prefill), float(decode)
+
+
+def score(
+    choice: Choice, objective: Objective, traffic: Traffic, prices: dict[Chip, Price]
+) -> float:
+    """More is better; a choice that lacks the figure comes last."""
+    match objective:
+        case Objective.THROUGHPUT:
+            return choice.tokens_per_s
+        case Objective.USD:
+            cost = choice.usd_per_h(prices)
+        case Objective.WATT:
+            cost = choice.power_w(traffic)
+        case Objective.LATENCY:
+            return -(choice.ttft_s + choice.tpot_s * traffic.output_tokens)
+    return choice.tokens_per_s / cost if cost else -float("inf")

@@ -1,0 +1,1 @@
+"""Training and reinforcement learning: every way to lay out a step."""
