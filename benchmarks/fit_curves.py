@@ -60,6 +60,7 @@ MOE_LANES = {
 }
 ROUTING = "power_law_1.01"  # uneven expert loads, as AIConfigurator uses for DeepSeek
 BAD_MEDIAN = 0.32  # a lane that fits worse than this mixes kernels and is left out
+LEAST_WIRE = 0.2  # below this share of its link a group lay across a machine's host bridges
 LANE_OF_DTYPE = {"bfloat16": "bf16", "float16": "bf16", "fp8": "fp8"}
 
 
@@ -383,17 +384,14 @@ def write(
             continue
         lines += ["", "[[curve]]", f'kind = "{table.op.kind}"', f'lane = "{table.op.lane}"']
         lines += [f"{key} = {value}" for key, value in fitted.items()]
-    assert chip.fabric is not None
-    assert chip.fabric.bytes_per_s is not None or not wire
     for kind, groups in wire.items():
         for ranks, (overhead, rate, error) in sorted(groups.items()):
-            nominal = chip.fabric.bytes_per_s.value  # type: ignore[union-attr]
-            print(
-                f"{chip.name:30} {kind:18} {ranks} {overhead:.3g} {rate / nominal:.3f} {error:.3f}"
-            )
-            lines += ["", "[[wire]]", f'kind = "{kind}"', f"ranks = {ranks}"]
-            lines += [f"overhead_s = {overhead:.3g}", f"efficiency = {rate / nominal:.3f}"]
-            lines += [f"median_error = {error:.3f}"]
+            share = rate / chip.fabric.bytes_per_s.value  # type: ignore[union-attr]
+            print(f"{chip.name:30} {kind:18} {ranks} {overhead:.3g} {share:.3f} {error:.3f}")
+            if share >= LEAST_WIRE:
+                lines += ["", "[[wire]]", f'kind = "{kind}"', f"ranks = {ranks}"]
+                lines += [f"overhead_s = {overhead:.3g}", f"efficiency = {share:.3f}"]
+                lines += [f"median_error = {error:.3f}"]
     name = chip.name.lower().replace(" ", "-")
     (CURVES / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

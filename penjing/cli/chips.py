@@ -34,11 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="chips_verb", required=True, metavar="list|show|compare")
     listing = verbs.add_parser("list", help="one line a chip; - stands for unpublished")
     listing.add_argument("--vendor", help="only this vendor's")
-    listing.add_argument("--sort", choices=("name", "year", *_LISTED), default="name")
+    columns = ("name", "year", *_LISTED)
+    listing.add_argument("--sort", choices=columns, default="name", help="column to sort by")
     showing = verbs.add_parser("show", help="every figure of one chip, with its source")
     showing.add_argument("name", metavar="NAME", help="a chip, an alias, or a path to a chip file")
     comparing = verbs.add_parser("compare", help="chips side by side, as ratios to the first")
-    comparing.add_argument("names", metavar="NAME", nargs="+")
+    comparing.add_argument("names", metavar="NAME", nargs="+", help="a chip, an alias, or a file")
     for sub in (listing, showing, comparing):
         # The verb's own parser has --json too; only one that was given may speak.
         sub.add_argument(

@@ -131,12 +131,13 @@ def _document(config: ModelConfig, provenance: Provenance | None) -> Json:
     }
 
 
+_KINDS = {GroupedQuery: "grouped-query", Latent: "latent", Dense: "dense", MoE: "moe"}
+
+
 def _layer_document(layer: Layer) -> dict[str, Json]:
-    attention = "latent" if isinstance(layer.attention, Latent) else "grouped-query"
-    feed_forward = "moe" if isinstance(layer.feed_forward, MoE) else "dense"
     return {
-        "attention": {"kind": attention, **asdict(layer.attention)},
-        "feed_forward": {"kind": feed_forward, **asdict(layer.feed_forward)},
+        "attention": {"kind": _KINDS[type(layer.attention)], **asdict(layer.attention)},
+        "feed_forward": {"kind": _KINDS[type(layer.feed_forward)], **asdict(layer.feed_forward)},
     }
 
 

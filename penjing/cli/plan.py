@@ -9,7 +9,7 @@ from penjing.cost.training_setup import STACKS, stack_named
 from penjing.errors import BadQuantity, DoesNotFit, Unpublished
 from penjing.hardware.budget import Budget, parse_budget
 from penjing.hardware.catalogue import load_catalogue
-from penjing.hardware.chip import Confidence, Figure, Link
+from penjing.hardware.chip import Chip, Confidence, Figure, Link
 from penjing.models.catalogue import load_model
 from penjing.models.config import ModelConfig
 from penjing.models.format import FORMATS
@@ -26,6 +26,9 @@ NAME = "plan"
 HELP = "the best layout of a model on given chips, what to expect of it, and what limits it"
 
 _MOST_TOKENS = 10_000_000  # of one request or sequence: beyond any model's context
+_MOST_TRAINED = 10**18  # tokens of a whole run
+_MOST_SEQUENCES = 10_000_000  # of one step
+_NETWORK_BITS_PER_S = (1e6, 1e15)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +88,8 @@ def _serving_flags(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default=AUTO,
         choices=(AUTO, *ENGINES),
-        help="whose host overheads and batch limits to count (default: by chip)",
+        metavar="NAME",
+        help=f"whose host time and batch limits to count: {', '.join(ENGINES)} (default: by chip)",
     )
 
 
@@ -108,15 +112,22 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: argparse.Namespace) -> Answer:
     model = load_model(arguments.model)
     budgets = [_budget(text, arguments.network) for text in (arguments.chips, *arguments.compare)]
+    every = Budget(clusters=tuple(c for budget in budgets for c in budget.clusters))
+    given = parse_prices(arguments.price, every, load_catalogue())
     if len(budgets) == 1:
-        plan = _plan(arguments, model, budgets[0])
+        plan = _plan(arguments, model, budgets[0], given)
         return Answer(document=_document(plan), text=explain(plan))
-    return _compared(arguments, model, budgets)
+    return _compared(arguments, model, budgets, given)
 
 
-def _compared(arguments: argparse.Namespace, model: ModelConfig, budgets: list[Budget]) -> Answer:
+def _compared(
+    arguments: argparse.Namespace,
+    model: ModelConfig,
+    budgets: list[Budget],
+    given: dict[Chip, float],
+) -> Answer:
     """The first plan whole, then all side by side; a budget that cannot is a row that says so."""
-    outcomes = [_try(arguments, model, budget) for budget in budgets]
+    outcomes = [_try(arguments, model, budget, given) for budget in budgets]
     plans = [outcome for outcome in outcomes if isinstance(outcome, Plan)]
     document: dict[str, Json] = {
         "plans": [
@@ -149,16 +160,17 @@ def _limit(plan: Plan) -> str:
 
 
 def _try(
-    arguments: argparse.Namespace, model: ModelConfig, budget: Budget
+    arguments: argparse.Namespace, model: ModelConfig, budget: Budget, given: dict[Chip, float]
 ) -> Plan | DoesNotFit | Unpublished:
     try:
-        return _plan(arguments, model, budget)
+        return _plan(arguments, model, budget, given)
     except (DoesNotFit, Unpublished) as error:
         return error
 
 
-def _plan(arguments: argparse.Namespace, model: ModelConfig, budget: Budget) -> Plan:
-    given = parse_prices(arguments.price, budget, load_catalogue())
+def _plan(
+    arguments: argparse.Namespace, model: ModelConfig, budget: Budget, given: dict[Chip, float]
+) -> Plan:
     limits = Limits(weights=arguments.weights, cache=arguments.kv, engine=arguments.engine)
     terms = Terms(limits=limits, prices=prices(budget, given), stack=stack_named(arguments.stack))
     return make_plan(model, _job(arguments, model.name, budget), budget, terms)
@@ -180,9 +192,9 @@ def _job(arguments: argparse.Namespace, model: str, budget: Budget) -> Job:
             batch = arguments.batch or str(max(1024, budget.chips))
             return TrainJob(
                 model=model,
-                tokens=float(parse_count(arguments.tokens, "--tokens")),
+                tokens=float(_count(arguments.tokens, "--tokens", _MOST_TRAINED)),
                 sequence=_tokens(arguments.sequence, "--sequence"),
-                batch=parse_count(batch, "--batch"),
+                batch=_count(batch, "--batch", _MOST_SEQUENCES),
                 objective=objective,
             )
         case _:
@@ -190,8 +202,8 @@ def _job(arguments: argparse.Namespace, model: str, budget: Budget) -> Job:
             longest = arguments.longest or str(4 * output)
             return RlJob(
                 model=model,
-                prompts=parse_count(arguments.prompts, "--prompts"),
-                group=parse_count(arguments.group, "--group"),
+                prompts=_count(arguments.prompts, "--prompts", _MOST_SEQUENCES),
+                group=_count(arguments.group, "--group", _MOST_SEQUENCES),
                 input_tokens=_tokens(arguments.input, "--input"),
                 output_tokens=output,
                 longest_output=_tokens(longest, "--longest"),
@@ -200,10 +212,14 @@ def _job(arguments: argparse.Namespace, model: str, budget: Budget) -> Job:
 
 
 def _tokens(text: str, flag: str) -> int:
-    tokens = parse_count(text, flag)
-    if tokens > _MOST_TOKENS:
-        raise BadQuantity(f"{flag} {text!r}: more than {_MOST_TOKENS:,} tokens; check the number")
-    return tokens
+    return _count(text, flag, _MOST_TOKENS, " tokens")
+
+
+def _count(text: str, flag: str, most: int, of: str = "") -> int:
+    number = parse_count(text, flag)
+    if number > most:
+        raise BadQuantity(f"{flag} {text!r}: more than {most:,}{of}; check the number")
+    return number
 
 
 def _limit_s(text: str | None, flag: str) -> float | None:
@@ -214,9 +230,16 @@ def _budget(text: str, network: str | None) -> Budget:
     budget = parse_budget(text, load_catalogue())
     if network is None:
         return budget
-    rate = parse_rate(network, "b", "--network") / 8
+    bits_per_s = parse_rate(network, "b", "--network")
+    low, high = _NETWORK_BITS_PER_S
+    if not low <= bits_per_s <= high:
+        raise BadQuantity(f"--network {network!r}: below 1 Mb/s or above 1 Pb/s; check the number")
     figure = Figure(
-        value=rate, text=network, source=("given",), confidence=Confidence.MEASURED, note=""
+        value=bits_per_s / 8,
+        text=network,
+        source=("given",),
+        confidence=Confidence.MEASURED,
+        note="",
     )
     link = Link(name=f"{network} a chip, as given", bytes_per_s=figure)
     clusters = tuple(

@@ -17,8 +17,8 @@ from penjing.plan.validate.summary import Breakdown, Run, Score, Summary, summar
 NAME = "validate"
 HELP = "predicted against measured, row by row and by group, for a file of measurements"
 
-_SCORE_HEADERS = ("rows", "predicted", "runs", "median", "mean", "p90", "bias", "in interval")
-_FOLD_HEADERS = ("metric", "left out", "runs", "as is", "hidden", "recalibrated", "in interval")
+SCORE_HEADERS = ("rows", "predicted", "runs", "median", "mean", "p90", "bias", "in interval")
+FOLD_HEADERS = ("metric", "left out", "runs", "as is", "hidden", "recalibrated", "in interval")
 _PROGRESS_ROWS = 500
 _READING = (
     "Errors are |predicted / measured - 1| over runs: the rows of one run and metric count once. "
@@ -150,8 +150,8 @@ def _fold_document(folds: Folds) -> Json:
 def _summary_text(summary: Summary, worst: int) -> Iterator[str]:
     coverage = summary.coverage
     yield (
-        f"{coverage.rows} rows: {coverage.kernels} single kernels, {coverage.ambiguous} ambiguous "
-        f"(trust C), {coverage.scored} scored; {coverage.mapped} of these predicted "
+        f"{coverage.rows} rows: {coverage.kernels} of single kernels, {coverage.ambiguous} "
+        f"ambiguous (trust C), {coverage.scored} scored; {coverage.mapped} of these predicted "
         f"({percent(coverage.share)})"
     )
     yield _READING
@@ -173,7 +173,7 @@ def _totals(groups: Mapping[str, Breakdown]) -> dict[str, Score]:
 
 def _score_table(name: str, scores: Mapping[str, Score]) -> str:
     rows = [[label, *score_cells(score)] for label, score in scores.items()]
-    return table((name, *_SCORE_HEADERS), rows)
+    return table((name, *SCORE_HEADERS), rows)
 
 
 def _worst_table(worst: Iterable[Run]) -> str:
@@ -190,7 +190,7 @@ def _folds_text(folds: Mapping[str, Folds]) -> Iterator[str]:
     if folds:
         yield _READING_FOLDS
     for name, fold in folds.items():
-        yield f"{name.replace('_', ' ')}\n\n{table(_FOLD_HEADERS, fold_rows(fold))}"
+        yield f"{name.replace('_', ' ')}\n\n{table(FOLD_HEADERS, fold_rows(fold))}"
 
 
 def fold_rows(folds: Folds) -> list[list[str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penjing.cost.serving import (
     Instance,
@@ -80,7 +81,7 @@ def serve(instance: Instance, traffic: Traffic, load: Load) -> Seen:
         case Burst(requests=n):
             return _burst(instance, traffic, n, limit)
         case Arrivals():
-            return _finite(_arrivals(instance, traffic, load.per_s, limit), traffic, load)
+            return _arrivals(instance, traffic, load, limit)
         case Saturated():
             return _clients(instance, traffic, limit, limit)
         case StaticBatch(batch=b):
@@ -164,17 +165,38 @@ def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:
     return float(np.trapezoid(each, position))
 
 
-def _arrivals(instance: Instance, traffic: Traffic, rate: float, limit: float) -> Seen:
-    """Requests in the system as a birth-death chain: born at ``rate``, served at X(n) / output.
-
-    X(n) is the steady throughput with n running; beyond ``limit`` requests wait. Product-form
-    stationary distribution; means by Little's law. A rate above what can be served saturates.
-    """
+def _arrivals(instance: Instance, traffic: Traffic, load: Arrivals, limit: float) -> Seen:
+    """Steady where the rate can be served; else a queue that grows until the last request."""
     grid = np.unique(np.geomspace(1.0, max(limit, 2.0), 48))
     state = steady_state(instance, traffic, grid)
     served = np.maximum.accumulate(np.asarray(state.output_tokens_per_s)) / traffic.output_tokens
-    if rate >= served[-1]:
+    if load.per_s < served[-1]:
+        return _finite(_chain(instance, traffic, load.per_s, limit, grid, served), traffic, load)
+    if load.requests == float("inf"):
         return _clients(instance, traffic, limit, limit)
+    return _overload(instance, traffic, load, limit)
+
+
+def _overload(instance: Instance, traffic: Traffic, load: Arrivals, limit: float) -> Seen:
+    """As a burst, but that the requests come over a time in which part of them is served."""
+    burst = _burst(instance, traffic, load.requests, limit)
+    early = (load.requests - 1) / load.per_s / 2  # what a request comes later than in a burst
+    return replace(burst, ttft_s=max(burst.ttft_s - early, burst.tpot_s))
+
+
+def _chain(
+    instance: Instance,
+    traffic: Traffic,
+    rate: float,
+    limit: float,
+    grid: NDArray[np.float64],
+    served: NDArray[np.float64],
+) -> Seen:
+    """Requests in the system as a birth-death chain: born at ``rate``, served at X(n) / output.
+
+    X(n) is the steady throughput with n running, ``served`` at the points of ``grid``; beyond
+    ``limit`` requests wait. Product-form stationary distribution; means by Little's law.
+    """
     states = np.arange(1.0, np.ceil(4 * limit) + 2)
     service = np.interp(states, grid, served)
     log_weight = np.concatenate(([0.0], np.cumsum(np.log(rate / service))))

@@ -173,9 +173,14 @@ def _projected_values(attention: Attention, layout: Layout) -> float:
 
 
 def _window(attention: Attention) -> float:
-    if isinstance(attention, GroupedQuery) and attention.window is not None:
-        return float(attention.window)
-    return float("inf")
+    """Tokens that a layer keeps of one sequence."""
+    match attention:
+        case GroupedQuery(window=window):
+            return float("inf") if window is None else float(window)
+        case Latent():
+            return float("inf")
+        case _:
+            assert_never(attention)
 
 
 def _stages(per_layer: list[float], pipeline: int) -> list[float]:

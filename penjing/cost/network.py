@@ -10,8 +10,8 @@ from penjing.cost.op import Kind, Op, Quantity, wire_share
 from penjing.errors import Unpublished
 from penjing.hardware.chip import Chip
 
-# DeepEP on 8 x H800 nodes with 400 Gb/s a chip: normal kernels reach 43-58 GB/s of 50
-# (docs/legacy.md); low-latency dispatch of 128 tokens follows 40 us + bytes / link over EP8-64.
+# DeepEP's tables, nodes of 8 H800 with 400 Gb/s a chip: normal kernels reach 43-58 GB/s of 50;
+# low-latency dispatch of 128 tokens follows 40 us + bytes / link over EP8-64.
 NETWORK_EFFICIENCY = 0.90
 NETWORK_OVERHEAD_S = 15e-6  # a hop through the switch and its synchronisation
 EXCHANGE_OVERHEAD_S = 40e-6

@@ -1,7 +1,8 @@
 """Bytes on the fullest chip, by kind, when training."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penjing.cost.layout import Layout
 from penjing.cost.memory import Shares, layer_shares, usable_bytes
@@ -72,15 +73,37 @@ def _fullest(values: Iterable[tuple[float, int]], places: int) -> float:
 def train_memory(model: ModelConfig, setup: TrainSetup, chip: Chip) -> TrainMemory:
     """Mixed precision as in Megatron: bf16 weights, fp32 gradients, fp32 master and two moments."""
     held = held_parameters(model, setup.layout)
-    optimizer = _state_bytes(held, setup, 12.0, Zero.OPTIMIZER)
+    trained = 0.0 if setup.adapters else 1.0
+    optimizer = trained * _state_bytes(held, setup, 12.0, Zero.OPTIMIZER)
     return TrainMemory(
         weights_bytes=_state_bytes(held, setup, 2.0, Zero.PARAMETERS),
-        gradients_bytes=_state_bytes(held, setup, 4.0, Zero.GRADIENTS),
+        gradients_bytes=trained * _state_bytes(held, setup, 4.0, Zero.GRADIENTS),
         optimizer_bytes=0.0 if setup.offload else optimizer,
         activations_bytes=_kept_bytes(model, setup),
         usable_bytes=usable_bytes(chip.capacity_bytes),
         host_bytes=optimizer if setup.offload else 0.0,
     )
+
+
+def recomputations(
+    model: ModelConfig, setup: TrainSetup, chip: Chip, longest: int
+) -> list[TrainSetup]:
+    """Ways to recompute no more than a sequence of ``longest`` tokens needs to fit; may be none."""
+
+    def fits(tried: TrainSetup) -> bool:
+        return not train_memory(model, replace(tried, sequence=longest), chip).shortfall_bytes
+
+    bare = replace(setup, recompute=Recompute.NONE)
+    if fits(bare):
+        return [bare]
+    selective = replace(setup, recompute=Recompute.SELECTIVE)
+    layers = -(-len(model.layers) // setup.layout.pipeline)
+    full = [
+        replace(setup, recompute=Recompute.FULL, recompute_share=count / layers)
+        for count in range(1, layers + 1)
+    ]
+    first = bisect_left(full, True, key=fits)  # more recomputation never takes more memory
+    return [selective] * fits(selective) + full[first : first + 1]
 
 
 def _state_bytes(held: Held, setup: TrainSetup, each: float, stage: Zero) -> float:
@@ -122,7 +145,8 @@ def _layer_kept_values(layer: Layer, width: int, setup: TrainSetup) -> float:
     """16-bit values a token keeps for backward in one layer, summed over tensor ranks."""
     match setup.recompute:
         case Recompute.FULL:
-            return float(width)
+            kept = 1.0 - setup.recompute_share
+            return setup.recompute_share * width + kept * _block_values(layer, width)
         case Recompute.SELECTIVE:
             return _block_values(layer, width, activation=False)
         case Recompute.NONE:

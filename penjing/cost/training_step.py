@@ -7,7 +7,7 @@ each attention five halves times (FlashAttention recomputes the scores: arXiv 23
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from penjing.cost.forward import forward_ops
 from penjing.cost.layout import Layout
@@ -17,7 +17,7 @@ from penjing.cost.roofline import Hardware, Timing, time_ops
 from penjing.cost.training_memory import held_parameters
 from penjing.cost.training_setup import Recompute, TrainSetup, TrainStack, Zero
 from penjing.cost.work import Numerics, Pass, Phase
-from penjing.models.config import ModelConfig
+from penjing.models.config import ModelConfig, MoE
 
 # Share of data-parallel traffic that hides behind backward; Megatron and FSDP prefetch and
 # reduce in buckets, and the first and last bucket stay exposed. Assumed.
@@ -33,6 +33,7 @@ _BACKWARD = {
     Kind.PREFILL_LATENT: 2.5,
     Kind.ELEMENTWISE: 2.0,
 }
+_ADAPTER_BACKWARD = _BACKWARD | {Kind.GEMM: 1.0, Kind.GROUPED_GEMM: 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +83,10 @@ def train_step(
     timings = timings or micro_batch_timings(model, setup, hardware)
     count, stages = setup.micro_batches, setup.layout.pipeline
     stack = setup.stack
-    forward = _pass_s(timings, stack) / stages
-    backward = _pass_s([_backward(t) for t in timings], stack) / stages
+    forward = max(_pass_s(timings, stack), _host_s(model, stack) / 3) / stages
+    backward = _backward_s(model, setup, timings)
     backward += _accumulate_s(model, setup, hardware)
-    again = _pass_s(_recomputed(timings, setup.recompute), stack) / stages
+    again = _pass_s(_recomputed(timings, setup), stack) / stages
     busy = forward + backward + again
     waiting = busy * (stages - 1) / setup.virtual_stages
     exposed = _data_parallel_s(model, setup, hardware, backward * count)
@@ -129,19 +130,30 @@ def _pass_s(timings: Sequence[Timing], stack: TrainStack) -> float:
     return kernels + link + exchange - stack.exchange_overlap * min(exchange, kernels)
 
 
-def _backward(timing: Timing) -> Timing:
-    return replace(timing, seconds=timing.seconds * _BACKWARD.get(timing.op.kind, 1.0))
+def _backward_s(model: ModelConfig, setup: TrainSetup, timings: Sequence[Timing]) -> float:
+    """Backward of one micro-batch; under adapters a product has one gradient, not two."""
+    factors = _ADAPTER_BACKWARD if setup.adapters else _BACKWARD
+    back = [t.times(factors.get(t.op.kind, 1.0)) for t in timings]
+    host = _host_s(model, setup.stack) * 2 / 3
+    return max(_pass_s(back, setup.stack), host) / setup.layout.pipeline
 
 
-def _recomputed(timings: Sequence[Timing], recompute: Recompute) -> list[Timing]:
-    match recompute:
+def _host_s(model: ModelConfig, stack: TrainStack) -> float:
+    """Forward and backward through all layers where nothing but the host counts."""
+    routed = sum(isinstance(layer.feed_forward, MoE) for layer in model.layers)
+    return routed * stack.moe_layer_s
+
+
+def _recomputed(timings: Sequence[Timing], setup: TrainSetup) -> list[Timing]:
+    match setup.recompute:
         case Recompute.NONE:
             return []
         case Recompute.SELECTIVE:
             chosen = (Kind.PREFILL_ATTENTION, Kind.PREFILL_LATENT)
             return [t for t in timings if t.op.kind in chosen]
         case Recompute.FULL:
-            return [t for t in timings if not t.op.name.startswith(("head", "loss"))]
+            inner = [t for t in timings if not t.op.name.startswith(("head", "loss"))]
+            return [t.times(setup.recompute_share) for t in inner]
 
 
 def _data_parallel_s(
@@ -149,8 +161,9 @@ def _data_parallel_s(
 ) -> float:
     """Exposed seconds of gradient reduction and parameter gathering in one step."""
     layout, held = setup.layout, held_parameters(model, setup.layout)
+    reductions = 0 if setup.adapters else 1
     sharded = setup.zero is Zero.PARAMETERS
-    gathers = 2 * setup.micro_batches if sharded else 1
+    gathers = 2 * setup.micro_batches if sharded else reductions
     seconds = 0.0
     for share, ranks in (
         (held.dense, layout.data * layout.context),
@@ -159,7 +172,7 @@ def _data_parallel_s(
         if ranks == 1 or share == 0:
             continue
         for kind, value_bytes, times in (
-            (Kind.REDUCE_SCATTER, 4.0, 1),
+            (Kind.REDUCE_SCATTER, 4.0, reductions),
             (Kind.ALL_GATHER, 2.0, gathers),
         ):
             op = collective("data_parallel", kind, share * value_bytes, ranks, layout.tensor)
@@ -169,6 +182,8 @@ def _data_parallel_s(
 
 def _accumulate_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> float:
     """Each micro-batch reads and writes the fp32 gradient of every weight on the chip."""
+    if setup.adapters:
+        return 0.0
     bandwidth = hardware.chip.bandwidth_bytes_per_s * hardware.bandwidth_scale
     return held_parameters(model, setup.layout).total * 8.0 / bandwidth
 
@@ -179,6 +194,8 @@ def _optimizer_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> f
     Offloaded, it does so in host memory, with the gradient (4 bytes) sent there and the new
     weight (2 bytes) back.
     """
+    if setup.adapters:
+        return 0.0
     share = setup.layout.data if setup.zero >= Zero.OPTIMIZER else 1
     updated = held_parameters(model, setup.layout).total / share
     if setup.offload:

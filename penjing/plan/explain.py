@@ -54,10 +54,7 @@ def _wanted(job: Job) -> str:
             what = f"serve {job.input_tokens:,} tokens in, {job.output_tokens:,} out"
         case TrainJob():
             limits = []
-            what = (
-                f"train on {format_si(job.tokens, '').strip()} tokens, "
-                f"{job.batch:,} x {job.sequence:,} a step"
-            )
+            what = f"train on {_count(job.tokens)} tokens, {job.batch:,} x {job.sequence:,} a step"
         case RlJob():
             limits = []
             what = (
@@ -67,6 +64,11 @@ def _wanted(job: Job) -> str:
         case _:
             assert_never(job)
     return ", ".join([what, *limits, f"best {job.objective}"])
+
+
+def _count(number: float) -> str:
+    """Written as --tokens reads it: 1B, 14.8T."""
+    return format_si(number, "").replace(" ", "").replace("G", "B")
 
 
 def group_line(group: ServingGroup | TrainingGroup) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from penjing.cost.layout import Layout
 from penjing.cost.roofline import Bound
-from penjing.errors import BadFile
+from penjing.errors import BadFile, RequestError
 from penjing.plan.job import Job
 
 FORMAT = 1  # of the document; raised when a reader would misread an older one
@@ -230,8 +230,9 @@ def plan_from_json(text: str) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
-        what = f"not a plan: {where}: {first['msg']}"
-        raise BadFile(f"{what}; write it with penjing plan --json") from None
+        raise _no_plan(f"{where}: {first['msg']}") from None
+    except RequestError as error:  # a layout or a job that cannot be
+        raise _no_plan(str(error)) from None
     if plan.format != FORMAT:
         raise BadFile(f"plan of format {plan.format}; this version reads format {FORMAT}")
     if json.loads(text) != plan_document(plan) or plan.sealed().digest != plan.digest:
@@ -247,6 +248,11 @@ def read_plan(path: Path) -> Plan:
         raise BadFile(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise BadFile(f"{path}: not a text file in UTF-8") from None
+
+
+def _no_plan(why: str) -> BadFile:
+    """On one line, whatever the file has put into ``why``."""
+    return BadFile(f"not a plan: {' '.join(why.split())}; write it with penjing plan --json")
 
 
 def _canonical(plan: Plan) -> bytes:

@@ -4,15 +4,17 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from penjing.cost.training_setup import STACKS, TrainStack
+from penjing.errors import Unpublished
 from penjing.hardware.budget import Budget
 from penjing.hardware.chip import Chip
 from penjing.models.config import ModelConfig
-from penjing.plan.job import Job, RlJob, ServeJob, TrainJob
+from penjing.plan.job import Job, Objective, RlJob, ServeJob, TrainJob
 from penjing.plan.plan import Plan
 from penjing.plan.price import Price
+from penjing.plan.serving.choice import score
 from penjing.plan.serving.figures import serving_plan
 from penjing.plan.serving.nearest import does_not_serve
-from penjing.plan.serving.search import Limits, search_serving
+from penjing.plan.serving.search import Found, Limits, search_serving, traffic_of
 from penjing.plan.training.figures import training_plan
 from penjing.plan.training.rl_figures import rl_plan
 from penjing.plan.training.search import Step
@@ -39,6 +41,7 @@ def make_plan(model: ModelConfig, job: Job, budget: Budget, terms: Terms) -> Pla
             found = search_serving(model, job, budget, limits, prices)
             if not found.choices:
                 raise does_not_serve(model, job, budget, found, limits)
+            _check_objective(job, budget, found, prices)
             return serving_plan(job, budget, found, prices, notes)
         case TrainJob():
             shared = Step(
@@ -49,3 +52,18 @@ def make_plan(model: ModelConfig, job: Job, budget: Budget, terms: Terms) -> Pla
             return rl_plan(model, job, budget, terms.stack, limits, prices, notes)
         case _:
             assert_never(job)
+
+
+def _check_objective(
+    job: ServeJob, budget: Budget, found: Found, prices: dict[Chip, Price]
+) -> None:
+    """Ranking by a figure that no choice has would be no ranking."""
+    best = score(found.choices[0], job.objective, traffic_of(job), prices)
+    if best > -float("inf"):
+        return
+    figure, fix = (
+        ("price", "give one with --price")
+        if job.objective is Objective.USD
+        else ("power rating", "choose another --objective")
+    )
+    raise Unpublished(f"{budget}: no {figure} is known to rank by; {fix}")

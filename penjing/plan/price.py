@@ -11,6 +11,7 @@ from penjing.units import parse_usd_per_hour
 
 WRITE_OFF_YEARS = 3
 HOURS_A_YEAR = 8760
+_MOST_USD_PER_H = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +37,16 @@ def parse_prices(texts: list[str], budget: Budget, catalogue: Catalogue) -> dict
     for text in texts:
         name, separator, amount = text.rpartition("=")
         usd_per_h = parse_usd_per_hour(amount, "--price")
-        named = [catalogue.find(name).chip] if separator else chips
-        for chip in named:
-            if chip not in chips:
-                raise BadQuantity(f"--price {text!r}: the chips are {budget}")
-            found[chip] = usd_per_h
+        if usd_per_h > _MOST_USD_PER_H:
+            raise BadQuantity(
+                f"--price {text!r}: more than {_MOST_USD_PER_H:,} USD a chip-hour; check the number"
+            )
+        # By name: what is had may differ from the catalogue's in a link or in its real memory.
+        known = catalogue.find(name).chip.name if separator else ""
+        named = [chip for chip in chips if chip.name == known or not separator]
+        if not named:
+            raise BadQuantity(f"--price {text!r}: the chips are {budget}")
+        found |= dict.fromkeys(named, usd_per_h)
     return found
 
 

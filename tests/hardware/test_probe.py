@@ -166,5 +166,6 @@ def test_this_machine_in_earnest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(probe, "_LIMIT_S", 0.02)
     machine = probe.probe(refresh=True)
-    assert probe.probe() == replace(machine, host=probe.probe().host)
+    again = probe.probe()
+    assert again == replace(machine, host=again.host)  # free memory moves meanwhile
     assert machine.as_chip().bandwidth_bytes_per_s > 1e8

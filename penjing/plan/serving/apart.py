@@ -96,18 +96,18 @@ def apart(
     """
     if not fore or not aft:
         return []
-    transfer = transfer_s(fore[0], aft[0], traffic)
     pairs: list[Pair] = []
-    for cache in {sweep.storage.cache for sweep in aft}:
+    for cache in dict.fromkeys(sweep.storage.cache for sweep in fore):
+        same = [s for s in fore if s.storage.cache == cache]
+        transfer = transfer_s(same[0], aft[0], traffic)
         decodes = list(_decodes(aft, cache, job, traffic, prices))
         if not decodes:
             continue
         columns = Decodes.of(decodes)
-        same = [s for s in fore if s.storage.cache == cache]
         for prefill in _prefills(same, job, traffic, prices):
             pairs += _pairs(prefill, columns, job, traffic, transfer)
     best = sorted(pairs, key=lambda pair: -pair.worth)[:KEPT]
-    return [_choice(pair, traffic, transfer) for pair in best]
+    return [_choice(pair, traffic) for pair in best]
 
 
 def transfer_s(fore: Sweep, aft: Sweep, traffic: Traffic) -> float:
@@ -115,13 +115,15 @@ def transfer_s(fore: Sweep, aft: Sweep, traffic: Traffic) -> float:
     numerics = fore.storage.numerics
     model = fore.instance.model
     size = float(cache_bytes(model, Layout(), numerics.cache, 1.0, traffic.input_tokens))
-    rates = [_link_bytes_per_s(fore.pool), _link_bytes_per_s(aft.pool)]
+    one = fore.pool is aft.pool
+    rates = [_link_bytes_per_s(fore.pool, one), _link_bytes_per_s(aft.pool, one)]
     return NETWORK_OVERHEAD_S + size / (min(rates) * NETWORK_EFFICIENCY)
 
 
-def _link_bytes_per_s(pool: Pool) -> float:
+def _link_bytes_per_s(pool: Pool, one: bool) -> float:
+    """The fabric where ``one`` pool is a single node; chips of two kinds share no node."""
     topology = pool.hardware.topology
-    inside = pool.chips <= topology.node_chips
+    inside = one and pool.chips <= topology.node_chips
     try:
         return topology.fabric_bytes_per_s if inside else topology.network_bytes_per_s
     except Unpublished:
@@ -186,7 +188,7 @@ def _chip_cost(
         case Objective.WATT:
             prefill, decode = phase_power_w(sweep.at(depth), traffic, sequences)
             watts = prefill if role is Role.PREFILL else decode
-            return float("inf") if watts is None else watts
+            return float("inf") if watts is None else float(watts)
         case _:
             return 0.0
 
@@ -213,7 +215,8 @@ def _pairs(
             worth = np.where(rate > 0, -total, -np.inf)
         case _:
             spent = ahead[:, None] * prefill.sweep.layout.chips * prefill.cost
-            spent = spent + behind * decodes.chips * decodes.cost
+            # A chip without the figure costs infinity; where none decodes the rate is 0 anyway.
+            spent = spent + np.maximum(behind, 1) * decodes.chips * decodes.cost
             worth = rate / np.maximum(spent, 1e-30)
     found = []
     for column in np.argsort(-worth.max(axis=0))[:KEPT]:
@@ -253,8 +256,9 @@ def _busy_within(left_s: NDArray[np.float64], latency_s: float) -> NDArray[np.fl
     return np.where(wait > 0, np.minimum(MOST_BUSY, 2 * wait / (1 + 2 * wait)), 0.0)
 
 
-def _choice(pair: Pair, traffic: Traffic, transfer: float) -> Choice:
+def _choice(pair: Pair, traffic: Traffic) -> Choice:
     prefill, decode = pair.prefill, pair.decode
+    transfer = transfer_s(prefill.sweep, decode.sweep, traffic)
     busy = pair.requests_per_s / (pair.ahead * prefill.requests_per_s)
     sequences, token, step = _running(decode, pair.requests_per_s / pair.behind, traffic)
     wait = prefill.latency_s * (1 + busy / (2 * (1 - busy)))

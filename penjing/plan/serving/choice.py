@@ -6,6 +6,7 @@ from enum import StrEnum
 import numpy as np
 
 from penjing.cost.energy import pass_power_w
+from penjing.cost.op import Quantity
 from penjing.cost.serving import (
     Instance,
     Traffic,
@@ -91,8 +92,8 @@ class Choice:
 
 
 def phase_power_w(
-    instance: Instance, traffic: Traffic, sequences: float
-) -> tuple[float | None, float | None]:
+    instance: Instance, traffic: Traffic, sequences: Quantity
+) -> tuple[Quantity | None, Quantity | None]:
     """Watts of one chip while prefilling and while decoding."""
     chip = instance.hardware.chip
     prompts = max(1.0, np.floor(instance.engine.prefill_tokens / traffic.input_tokens))
@@ -106,9 +107,7 @@ def phase_power_w(
         decode_step_s(instance, sequences, traffic.context_tokens),
         chip,
     )
-    if prefill is None or decode is None:
-        return None, None
-    return float(prefill), float(decode)
+    return prefill, decode
 
 
 def score(

@@ -222,8 +222,9 @@ def _operators(group: Group, traffic: Traffic) -> tuple[OperatorClass, ...]:
 
 def _limits_said(job: ServeJob, figures: ServeFigures) -> tuple[str, ...]:
     """How far the limits are kept."""
-    if job.tpot_limit_s is None and job.objective is not Objective.LATENCY:
-        return ("no --tpot given: the batch is as large as memory and engine allow",)
+    unlimited = job.tpot_limit_s is None and job.ttft_limit_s is None
+    if unlimited and job.objective is Objective.THROUGHPUT:
+        return ("no --tpot given: the batch may be as large as memory and engine allow",)
     limits = (
         ("TPOT", job.tpot_limit_s, figures.tpot_s.high),
         ("TTFT", job.ttft_limit_s, figures.ttft_s.high),

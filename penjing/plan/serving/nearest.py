@@ -12,7 +12,7 @@ from penjing.plan.numerics import AUTO, Storage, storages
 from penjing.plan.serving.search import Found, Limits, engine_for, traffic_of
 from penjing.plan.serving.sweep import Misfit, Pool, placed
 from penjing.plan.serving.together import MISSES_TPOT, MISSES_TTFT
-from penjing.units import format_bytes, format_seconds
+from penjing.units import format_bytes, format_seconds, parse_seconds
 
 _MOST_CHIPS = 4096
 _NARROWER = ("fp8", "int8", "int4")
@@ -50,7 +50,7 @@ def _too_slow(job: ServeJob, budget: Budget, missed: list[Misfit]) -> DoesNotFit
     best = min(ttft or missed, key=lambda m: m.reached_s or 0.0)
     assert limit is not None
     assert best.reached_s is not None
-    reached = format_seconds(best.reached_s)
+    reached = _rounded_up(best.reached_s)
     flag = "--ttft" if best.reason != MISSES_TPOT else "--tpot"
     return DoesNotFit(
         f"no layout of {job.model} on {budget} keeps {name} within {format_seconds(limit)}; "
@@ -58,6 +58,14 @@ def _too_slow(job: ServeJob, budget: Budget, missed: list[Misfit]) -> DoesNotFit
         "or more chips",
         nearest=f"{flag} {reached.replace(' ', '')}",
     )
+
+
+def _rounded_up(seconds: float) -> str:
+    """As it is printed, but never less than what was reached."""
+    shown = seconds
+    while parse_seconds(format_seconds(shown)) < seconds:
+        shown *= 1.001
+    return format_seconds(shown)
 
 
 def _more_chips(model: ModelConfig, job: ServeJob, budget: Budget, limits: Limits) -> list[str]:
@@ -97,7 +105,7 @@ def fits(
     pool = Pool(hardware=Hardware.of(chip, count), chips=count, engine=engine)
     tokens = traffic_of(job).context_tokens
     return any(
-        room(placed(model, pool, layout, storage), tokens).max_sequences >= 1
+        not room(placed(model, pool, layout, storage), tokens).shortfall_bytes
         for storage in choices
         for layout in serving_layouts(model, count, chip.node_chips)
         if smaller or layout.chips == count

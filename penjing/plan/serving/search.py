@@ -19,8 +19,11 @@ from penjing.plan.numerics import AUTO, storages
 from penjing.plan.price import Price
 from penjing.plan.serving.apart import apart
 from penjing.plan.serving.choice import Choice, score
-from penjing.plan.serving.sweep import NO_LINK, Misfit, Pool, Sweep, sweep
+from penjing.plan.serving.sweep import Misfit, Pool, Sweep, sweep
 from penjing.plan.serving.together import side_by_side, together
+
+# Not of a layout but of two pools, and so not one of the layouts tried.
+NO_HANDOVER = "prefill apart from decode: bandwidth between nodes is not published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ def search_serving(
                     Misfit(
                         layout=fore[0].layout,
                         storage=fore[0].storage,
-                        reason=NO_LINK,
+                        reason=NO_HANDOVER,
                         unpublished=str(error),
                     )
                 )

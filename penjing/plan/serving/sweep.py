@@ -82,7 +82,7 @@ def sweep(
     """Every draft depth the model has a head for, and every batch from 1 to what fits."""
     instance = placed(model, pool, layout, storage)
     space = room(instance, traffic.context_tokens)
-    if space.max_sequences < 1:
+    if space.shortfall_bytes:
         return _misfit(layout, storage, space)
     try:
         return _swept(pool, storage, instance, space, traffic)

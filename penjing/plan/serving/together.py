@@ -5,10 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from penjing.cost.energy import pass_power_w
-from penjing.cost.serving import Traffic, decode_timings
+from penjing.cost.serving import Traffic
 from penjing.plan.job import Objective, ServeJob
-from penjing.plan.serving.choice import Choice, Group, Role
+from penjing.plan.serving.choice import Choice, Group, Role, phase_power_w
 from penjing.plan.serving.sweep import Misfit, Sweep
 
 MISSES_TPOT = "time per output token over the limit"
@@ -75,9 +74,11 @@ def _worth(sweep: Sweep, objective: Objective, traffic: Traffic) -> NDArray[np.f
         case Objective.THROUGHPUT | Objective.USD:
             return rate
         case Objective.WATT:
-            timings = decode_timings(sweep.instance, steady.sequences, traffic.context_tokens)
-            watts = pass_power_w(timings, steady.step_s, sweep.pool.hardware.chip)
-            return rate if watts is None else rate / np.asarray(watts)
+            prefill, decode = phase_power_w(sweep.instance, traffic, steady.sequences)
+            if prefill is None or decode is None:
+                return rate
+            share = rate / traffic.output_tokens * steady.prefill_s
+            return rate / np.asarray(share * prefill + (1 - share) * decode)
         case Objective.LATENCY:
             total = steady.ttft_s + steady.tpot_s * traffic.output_tokens
             return -np.asarray(total)

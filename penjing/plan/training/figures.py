@@ -67,7 +67,7 @@ def training_plan(
         layouts_tried=sum(f.tried for f in found),
         points_tried=sum(f.tried for f in found),
         infeasible={r: n for f in found for r, n in f.infeasible.items()},
-        reasons=notes + _reasons(best, budget, prices),
+        reasons=notes + _reasons(mine, budget, prices),
         provenance=provenance([best.hardware]),
     ).sealed()
 
@@ -203,8 +203,15 @@ def _figures(
         total_s=total,
         chip_hours=hours,
         power_w=power,
-        usd=times(hours, prices[chip].usd_per_h) if chip in prices else None,
+        usd=_usd(hours, prices.get(chip)),
     )
+
+
+def _usd(hours: Predicted, price: Price | None) -> Predicted | None:
+    if price is None:
+        return None
+    usd = times(hours, price.usd_per_h)
+    return replace(usd, basis=Basis.ASSUMED) if price.is_assumed else usd
 
 
 def describe(choice: TrainChoice) -> str:
@@ -234,7 +241,8 @@ def _alternatives(found: TrainFound, job: TrainJob) -> tuple[Alternative, ...]:
     )
 
 
-def _reasons(choice: TrainChoice, budget: Budget, prices: dict[Chip, Price]) -> tuple[str, ...]:
+def _reasons(found: TrainFound, budget: Budget, prices: dict[Chip, Price]) -> tuple[str, ...]:
+    choice = found.choices[0]
     chip, said = choice.hardware.chip, []
     idle = budget.chips - choice.setup.layout.chips
     if idle:
@@ -242,6 +250,18 @@ def _reasons(choice: TrainChoice, budget: Budget, prices: dict[Chip, Price]) -> 
     if choice.weights != "bf16":
         said.append(f"products run in {choice.weights}; --weights bf16 keeps 16 bits")
     if choice.setup.offload:
-        said.append("nothing fits with the optimizer in device memory: it lies in host memory")
+        said.append(_offloaded(found))
     said.append(price_line(chip, prices))
     return tuple(said)
+
+
+def _offloaded(found: TrainFound) -> str:
+    """Why the optimizer is in host memory: nothing else fits, or what fits is slower."""
+    kept = next((c for c in found.choices if not c.setup.offload), None)
+    if kept is None:
+        return "nothing fits with the optimizer in device memory: it lies in host memory"
+    slower = kept.step.step_s / found.choices[0].step.step_s
+    return (
+        f"the optimizer lies in host memory: with it on the chip the fastest that fits, "
+        f"{describe(kept)}, takes {slower:.2f} times as long"
+    )

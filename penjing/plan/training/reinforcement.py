@@ -147,7 +147,7 @@ def _rollouts(
                 numerics=storage.numerics,
                 engine=engine,
             )
-            if room(instance, traffic.context_tokens).max_sequences < 1:
+            if room(instance, traffic.context_tokens).shortfall_bytes:
                 continue
             replicas = cluster.count // layout.chips
             yield Rollout(

@@ -16,6 +16,7 @@ from penjing.plan.bottleneck import MORE, RATES, operator_classes
 from penjing.plan.job import RlJob, ServeJob
 from penjing.plan.plan import (
     Alternative,
+    Basis,
     MemoryUse,
     OperatorClass,
     Plan,
@@ -132,8 +133,9 @@ def _parts_s(choice: RlChoice) -> dict[str, float]:
 
 def _figures(choice: RlChoice, job: RlJob, budget: Budget, prices: dict[Chip, Price]) -> RlFigures:
     basis = basis_of([choice.rollout.instance.hardware, choice.training.hardware])
-    step = predicted(choice.step.step_s, Metric.RL, basis)
-    rate = inverse(step, job.prompts * job.group * job.output_tokens)
+    generated = job.prompts * job.group * job.output_tokens
+    rate = predicted(generated / choice.step.step_s, Metric.RL, basis)
+    step = inverse(rate, generated)
     chips = {choice.rollout.cluster.chip: choice.rollout.cluster.count}
     if choice.step.apart:
         trainer = choice.training.hardware.chip
@@ -142,6 +144,8 @@ def _figures(choice: RlChoice, job: RlJob, budget: Budget, prices: dict[Chip, Pr
     if all(chip in prices for chip in chips):
         usd_per_h = sum(prices[chip].usd_per_h * count for chip, count in chips.items())
         usd = times(step, usd_per_h / 3600)
+        if any(prices[chip].is_assumed for chip in chips):
+            usd = replace(usd, basis=Basis.ASSUMED)
     return RlFigures(
         step_s=step,
         parts_s=_parts_s(choice),

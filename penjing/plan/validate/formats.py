@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from penjing.hardware.chip import Chip
 from penjing.hardware.precision import Precision
-from penjing.models.config import Latent, ModelConfig, MoE, WeightFormats
+from penjing.models.config import ModelConfig, WeightFormats
 from penjing.models.format import (
     BF16,
     FP8,
-    FP8_BLOCK,
     INT4,
     INT8,
     MXFP4,
@@ -19,6 +18,7 @@ from penjing.models.format import (
     Q8_0,
     Format,
 )
+from penjing.plan.numerics import weight_formats
 from penjing.plan.validate.number import Unmapped, number
 from penjing.plan.validate.row import Row
 
@@ -49,12 +49,13 @@ def weights_of(row: Row, model: ModelConfig, chip: Chip) -> WeightFormats:
     bits = re.search(r"([\d.]+) ?bpw", text)
     if bits:
         each = number(bits[1], "bits per weight", 32) / 8
-        return _all(Format(name="int4", bytes_per_value=each, compute=BF16.compute))
+        form = Format(name="int4", bytes_per_value=each, compute=BF16.compute)
+        return weight_formats(form, model)
     if "mxfp4" in text and "gpt-oss" in row.model.lower():
         return model.formats
     if "fp32" in text or "tf32" in text:
         raise Unmapped(f"weights in {row.precision_weights}: FP32 matrix rates are not published")
-    return _of_format(_for_family(_format(text), model), model)
+    return weight_formats(_format(text), model)
 
 
 def cache_of(row: Row, weights: WeightFormats) -> Format:
@@ -77,7 +78,7 @@ def _unstated(row: Row, model: ModelConfig, chip: Chip) -> WeightFormats:
     narrow = row.source_key.startswith("mlperf-inference") or "v5.1" in row.source_key
     for precision, form in ((Precision.FP4, NVFP4), (Precision.FP8, FP8)):
         if chip.supports(precision) and (narrow or precision is not Precision.FP4):
-            return _of_format(form, model)
+            return weight_formats(form, model)
     return model.formats
 
 
@@ -86,24 +87,3 @@ def _format(text: str) -> Format:
         if re.search(pattern, text):
             return form
     raise Unmapped(f"weight precision not understood ({text})")
-
-
-def _for_family(form: Format, model: ModelConfig) -> Format:
-    """DeepSeek and Qwen publish FP8 with 128 x 128 blocks; others scale by tensor or channel."""
-    blocks = model.model_type.startswith(("deepseek", "kimi", "qwen"))
-    return FP8_BLOCK if form is FP8 and blocks else form
-
-
-def _of_format(form: Format, model: ModelConfig) -> WeightFormats:
-    """4-bit DeepSeek checkpoints quantise the feed-forward and keep attention in 8 bits."""
-    latent = any(isinstance(layer.attention, Latent) for layer in model.layers)
-    routed = any(isinstance(layer.feed_forward, MoE) for layer in model.layers)
-    if form in (NVFP4, MXFP4) and latent:
-        return WeightFormats(attention=FP8, dense=form, experts=form)
-    if form is INT4 and latent and routed:
-        return WeightFormats(attention=BF16, dense=BF16, experts=form)
-    return _all(form)
-
-
-def _all(form: Format) -> WeightFormats:
-    return WeightFormats(attention=form, dense=form, experts=form)

@@ -56,7 +56,7 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
         sequence=round(length),
         global_batch=layout.data,
         numerics=replace(setting.numerics, imbalance=1.0),
-        stack=STACKS["tuned"],
+        stack=STACKS["megatron"],
     )
     rollout = Layout(
         tensor=whole(generate[1], "tensor parallelism", MOST_RANKS),
@@ -76,4 +76,5 @@ def _setup(setting: Setting, length: float) -> GrpoSetup:
         training=least_recompute(setting, train),
         trainer=setting.hardware,
         apart=apart,
+        forwards=2,  # NeMo-RL asks the old policy and the reference
     )

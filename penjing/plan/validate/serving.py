@@ -14,15 +14,14 @@ from penjing.cost.load import (
     serve,
     serve_apart,
 )
-from penjing.cost.serving import Instance, Traffic, room
+from penjing.cost.serving import Instance, Traffic, room, steady_state
 from penjing.cost.work import Numerics
-from penjing.hardware.chip import Chip
 from penjing.models.config import ModelConfig
 from penjing.plan.layouts import has_experts, serving_layouts
 from penjing.plan.validate import labels
 from penjing.plan.validate.number import Unmapped
 from penjing.plan.validate.row import Row
-from penjing.plan.validate.setting import Setting, hardware_of, instance_of, metric
+from penjing.plan.validate.setting import Setting, Site, hardware_of, instance_of, metric
 
 
 def serving(setting: Setting) -> float:
@@ -48,10 +47,19 @@ def serving(setting: Setting) -> float:
     return metric(setting, traffic, serve(instance, traffic, load), replicas)
 
 
+SLACK = 1.25  # of a limit over the least time a token takes
+
+
 def _within(instance: Instance, traffic: Traffic, limit_s: float | None) -> Instance:
-    """The instance with its batch capped so that it keeps a limit the run is known to keep."""
+    """The instance with its batch capped so that it keeps a limit the run is known to keep.
+
+    Where the model keeps it with no batch, the run shows that the model is too slow there: the
+    limit is then taken a quarter above the best that the model reaches.
+    """
     if limit_s is None:
         return instance
+    alone = float(steady_state(instance, traffic, 1.0).tpot_s)
+    limit_s = max(limit_s, SLACK * alone)
     most = max(1.0, sequences_within(instance, traffic, limit_s) / instance.layout.data)
     return replace(instance, engine=replace(instance.engine, max_sequences=int(most)))
 
@@ -67,9 +75,7 @@ def best_layout(setting: Setting, traffic: Traffic, limit_s: float | None = None
     """The layout with the highest throughput within the limit, where a row states none."""
     return _best_layout(
         setting.model,
-        setting.chip,
-        setting.chips,
-        setting.hide_own_curves,
+        setting.site,
         setting.numerics,
         setting.engine,
         traffic,
@@ -80,20 +86,18 @@ def best_layout(setting: Setting, traffic: Traffic, limit_s: float | None = None
 @cache
 def _best_layout(
     model: ModelConfig,
-    chip: Chip,
-    chips: int,
-    hide_own_curves: bool,
+    site: Site,
     numerics: Numerics,
     engine: Engine,
     traffic: Traffic,
     limit_s: float | None,
 ) -> Layout:
     found: list[tuple[bool, float, Layout]] = []
-    for layout in filter(_usual, serving_layouts(model, chips, chip.node_chips)):
+    for layout in filter(_usual, serving_layouts(model, site.chips, site.chip.node_chips)):
         instance = Instance(
             model=model,
             layout=layout,
-            hardware=hardware_of(chip, chips, hide_own_curves),
+            hardware=hardware_of(site),
             numerics=numerics,
             engine=engine,
         )
@@ -102,7 +106,7 @@ def _best_layout(
         capped = _within(instance, traffic, limit_s)
         seen = serve(capped, traffic, Saturated())
         keeps = limit_s is None or seen.tpot_s <= limit_s * 1.01
-        found.append((keeps, seen.output_tokens_per_s * (chips // layout.chips), layout))
+        found.append((keeps, seen.output_tokens_per_s * (site.chips // layout.chips), layout))
     if not found:
         raise Unmapped("no layout fits the stated chips")
     return max(found, key=lambda triple: triple[:2])[2]

@@ -1,5 +1,6 @@
 """What every phase reads from a row: chip, model, engine, number formats, units."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -21,28 +22,42 @@ from penjing.plan.validate.row import Row
 
 
 @dataclass(frozen=True, kw_only=True)
+class Site:
+    """The chips of a run; with ``hide_own_curves`` as if their kernels were never measured."""
+
+    chip: Chip
+    chips: int
+    node_chips: int
+    hide_own_curves: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What every phase needs of a row."""
 
     row: Row
-    chip: Chip
-    chips: int
+    site: Site
     model: ModelConfig
     engine: Engine
     numerics: Numerics
-    hide_own_curves: bool = False
+
+    @property
+    def chip(self) -> Chip:
+        return self.site.chip
+
+    @property
+    def chips(self) -> int:
+        return self.site.chips
 
     @property
     def hardware(self) -> Hardware:
-        return hardware_of(self.chip, self.chips, self.hide_own_curves)
+        return hardware_of(self.site)
 
 
 def setting_of(row: Row, *, hide_own_curves: bool = False) -> Setting:
-    """Chip, model, engine and formats; raises ``Unmapped``.
-
-    With ``hide_own_curves`` the chip is taken as one whose kernels were never measured.
-    """
+    """Chips, model, engine and formats; raises ``Unmapped``."""
     chip, model = chip_of(row), _model(row.model)
+    chips = _chips(row)
     weights = weights_of(row, model, chip)
     even = "balanced routing" in row.notes or "force-balanced" in row.notes
     numerics = Numerics(
@@ -52,12 +67,15 @@ def setting_of(row: Row, *, hide_own_curves: bool = False) -> Setting:
     )
     return Setting(
         row=row,
-        chip=chip,
-        chips=_chips(row),
+        site=Site(
+            chip=chip,
+            chips=chips,
+            node_chips=_node_chips(row, chip, chips),
+            hide_own_curves=hide_own_curves,
+        ),
         model=model,
         engine=engine_of(row.engine, chip),
         numerics=numerics,
-        hide_own_curves=hide_own_curves,
     )
 
 
@@ -76,6 +94,13 @@ def _chips(row: Row) -> int:
     if not row.chips_total.strip():
         raise Unmapped("number of chips not stated")
     return whole(row.chips_total, "number of chips", MOST_CHIPS)
+
+
+def _node_chips(row: Row, chip: Chip, chips: int) -> int:
+    """The vendor's usual node, or a larger one where the row says that so many share one."""
+    if not re.fullmatch(r"[1-9]\d{0,5}", row.nodes):
+        return chip.node_chips
+    return max(chip.node_chips, -(-chips // int(row.nodes)))
 
 
 @cache
@@ -133,9 +158,12 @@ def instance_of(setting: Setting, layout: Layout, depth: int = 0) -> Instance:
 
 
 @cache
-def hardware_of(chip: Chip, chips: int, hide_own_curves: bool) -> Hardware:
-    """Kept for every row of a chip: looking for a relative and its topology takes a while."""
-    return Hardware.of(chip, chips, borrowed_efficiency(chip) if hide_own_curves else None)
+def hardware_of(site: Site) -> Hardware:
+    """Kept for every row of a site: looking for a relative takes a while."""
+    chip = site.chip
+    borrowed = borrowed_efficiency(chip) if site.hide_own_curves else None
+    known = Hardware.of(chip, efficiency=borrowed)
+    return replace(known, node_chips=min(site.chips, site.node_chips))
 
 
 def metric(setting: Setting, traffic: Traffic, seen: Seen, replicas: int) -> float:

@@ -143,11 +143,12 @@ def scored(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def runs(outcomes: Iterable[Outcome]) -> list[Run]:
-    """Predicted outcomes by leak group and metric, in order of appearance."""
+    """Predicted outcomes by leak group and metric; a row that names no group is its own."""
     found: dict[tuple[str, Metric], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.predicted is not None and outcome.metric is not None:
-            found[outcome.row.leak_group, outcome.metric].append(outcome)
+            name = outcome.row.leak_group or outcome.row.id
+            found[name, outcome.metric].append(outcome)
     return [
         Run(name=name, metric=metric, outcomes=tuple(members))
         for (name, metric), members in found.items()

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from penjing.cost.layout import Layout
-from penjing.cost.training_memory import train_memory
+from penjing.cost.training_memory import recomputations, train_memory
 from penjing.cost.training_setup import STACKS, Recompute, TrainSetup, TrainStack, Zero
 from penjing.cost.training_step import model_flops_per_token, train_step
 from penjing.cost.work import Numerics
@@ -89,6 +89,7 @@ def _setup(setting: Setting) -> TrainSetup:
         virtual_stages=labels.degree("vp", text) or 1,
         zero=_zero(text),
         numerics=numerics,
+        adapters="lora" in row.notes.lower(),
     )
     stated = _recompute(row.notes.lower() + " " + text)
     return replace(setup, recompute=stated) if stated else least_recompute(setting, setup)
@@ -163,12 +164,13 @@ def _number(text: str) -> float | None:
 
 
 def least_recompute(setting: Setting, setup: TrainSetup) -> TrainSetup:
-    """Tuned runs recompute no more than they must to fit."""
-    for recompute in Recompute:
-        tried = replace(setup, recompute=recompute)
-        if train_memory(setting.model, tried, setting.chip).shortfall_bytes == 0:
-            return tried
-    return replace(setup, recompute=Recompute.FULL)
+    """Tuned runs recompute no more than they must to fit, in the way that costs least."""
+    able = recomputations(setting.model, setup, setting.chip, setup.sequence)
+    if not able:
+        return replace(setup, recompute=Recompute.FULL)
+    if len(able) == 1:
+        return able[0]
+    return min(able, key=lambda tried: train_step(setting.model, tried, setting.hardware).step_s)
 
 
 def _chosen(setting: Setting, sequence: int, numerics: Numerics) -> TrainSetup:
