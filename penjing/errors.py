@@ -2,6 +2,7 @@
 
 PenjingError
 ├── RequestError            the request is wrong: exit status 2
+│   ├── BadCommand          a command line that does not parse
 │   ├── UnknownName         a chip, model, engine or key that nobody knows; names the nearest
 │   ├── BadQuantity         a number without a unit, with a wrong one, negative or absurd
 │   ├── BadFile             a path that is not there, or text that does not parse
@@ -24,6 +25,10 @@ class PenjingError(Exception):
 
 class RequestError(PenjingError):
     """The request itself is wrong."""
+
+
+class BadCommand(RequestError):
+    """A command line with an unknown word, a value that lacks, or one too many."""
 
 
 class BadQuantity(RequestError):

@@ -3,14 +3,15 @@
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 from penjing import __version__
 from penjing.cli import chips, models, plan, validate
 from penjing.cli.answer import Answer, Json
-from penjing.errors import DoesNotFit, PenjingError
+from penjing.errors import BadCommand, DoesNotFit, PenjingError
 
 
 class Verb(Protocol):
@@ -27,19 +28,36 @@ class Verb(Protocol):
 _VERBS = (plan, chips, models, validate)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong commands are errors like all others; a value may begin with a minus.
+
+    ``-3xH20`` and ``-5ms`` are then refused for what they are, not for looking like options.
+    """
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**{**named, "allow_abbrev": False})
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def error(self, message: str) -> NoReturn:
+        raise BadCommand(f"{message}; {self.prog} --help shows what there is")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 the answer is no, 2 the request is wrong."""
-    arguments = _parser().parse_args(argv)
-    answer: Callable[[argparse.Namespace], Answer] = arguments.answer
+    words = sys.argv[1:] if argv is None else list(argv)
+    known = [word for word in words if word in (verb.NAME for verb in _VERBS)]
+    who = " ".join(["penjing", *known[:1]])
     try:
+        arguments = _parser().parse_args(words)
+        answer: Callable[[argparse.Namespace], Answer] = arguments.answer
         result = answer(arguments)
     except PenjingError as error:
-        print(f"penjing {arguments.verb}: {error}", file=sys.stderr)
-        if arguments.json:
+        print(f"{who}: {error}", file=sys.stderr)
+        if "--json" in words:
             _print_json(_error_document(error))
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"penjing {arguments.verb}: interrupted", file=sys.stderr)
+        print(f"{who}: interrupted", file=sys.stderr)
         return 130
     try:
         if arguments.json:
@@ -53,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="penjing",
         description="Plan DeepSeek-R1 and its relatives on the hardware you can actually get.",
         epilog="Exit status: 0 done, 1 the answer is no, 2 the request is wrong.",

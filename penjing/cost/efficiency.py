@@ -37,9 +37,12 @@ class Curve:
 
     def seconds(self, compute_s: Quantity, memory_s: Quantity) -> Quantity:
         """From the seconds the work would take at nominal rates to those it does take."""
+        return self.joined(compute_s / self.compute, memory_s / self.memory)
+
+    def joined(self, compute_s: Quantity, memory_s: Quantity) -> Quantity:
+        """The same from the seconds that each takes at the rates reached."""
         p = self.sharpness
-        core = ((compute_s / self.compute) ** p + (memory_s / self.memory) ** p) ** (1 / p)
-        return self.overhead_s + core
+        return self.overhead_s + (compute_s**p + memory_s**p) ** (1 / p)
 
 
 @dataclass(frozen=True, kw_only=True)

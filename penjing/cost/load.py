@@ -167,11 +167,11 @@ def _thinning_s(instance: Instance, traffic: Traffic, wave: float) -> float:
 
 def _arrivals(instance: Instance, traffic: Traffic, load: Arrivals, limit: float) -> Seen:
     """Steady where the rate can be served; else a queue that grows until the last request."""
-    grid = np.unique(np.geomspace(1.0, max(limit, 2.0), 48))
+    grid = np.unique(np.geomspace(1.0, limit, 48))
     state = steady_state(instance, traffic, grid)
     served = np.maximum.accumulate(np.asarray(state.output_tokens_per_s)) / traffic.output_tokens
     if load.per_s < served[-1]:
-        return _finite(_chain(instance, traffic, load.per_s, limit, grid, served), traffic, load)
+        return _finite(_chain(instance, traffic, load, limit, grid, served), traffic, load)
     if load.requests == float("inf"):
         return _clients(instance, traffic, limit, limit)
     return _overload(instance, traffic, load, limit)
@@ -187,22 +187,25 @@ def _overload(instance: Instance, traffic: Traffic, load: Arrivals, limit: float
 def _chain(
     instance: Instance,
     traffic: Traffic,
-    rate: float,
+    load: Arrivals,
     limit: float,
     grid: NDArray[np.float64],
     served: NDArray[np.float64],
 ) -> Seen:
-    """Requests in the system as a birth-death chain: born at ``rate``, served at X(n) / output.
+    """Requests in the system as a birth-death chain: born at a rate, served at X(n) / output.
 
     X(n) is the steady throughput with n running, ``served`` at the points of ``grid``; beyond
-    ``limit`` requests wait. Product-form stationary distribution; means by Little's law.
+    ``limit`` requests wait, and no more are in the system than come in all. Product-form
+    stationary distribution; means by Little's law.
     """
-    states = np.arange(1.0, np.ceil(4 * limit) + 2)
+    rate = load.per_s
+    states = np.arange(1.0, 1 + max(1.0, min(np.ceil(4 * limit) + 1, load.requests)))
     service = np.interp(states, grid, served)
     log_weight = np.concatenate(([0.0], np.cumsum(np.log(rate / service))))
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     count = np.concatenate(([0.0], states))
+    admitted = rate * (1.0 - float(weight[-1]))  # whoever comes to a full house is not
     running = float(weight @ np.minimum(count, limit))
     waiting = float(weight @ np.maximum(count - limit, 0.0))
     busy = min(0.95, rate * prefill_request_s(instance, traffic.input_tokens))
@@ -211,8 +214,8 @@ def _chain(
     queue = latency * (1 + busy / (2 * (1 - busy))) + step / 2  # M/D/1 for the prefill server
     return Seen(
         output_tokens_per_s=rate * traffic.output_tokens,
-        tpot_s=running / rate / traffic.output_tokens,
-        ttft_s=queue + waiting / rate,
+        tpot_s=running / admitted / traffic.output_tokens,
+        ttft_s=queue + waiting / admitted,
         sequences=running,
     )
 
@@ -250,24 +253,41 @@ def serve_apart(
 ) -> Seen:
     """Disaggregated: ``ratio`` prefill to decode instances share ``clients``; whole deployment.
 
-    The rate at which clients come round fixes the load of both sides; three rounds settle it.
+    A client is decoding, prefilling or waiting. The number that decodes, up to what has room,
+    fixes the rate; the rate fixes how long the others wait for prefill (M/D/1). The number is
+    found at which all add up to ``clients``; who finds no room waits before prefill.
     """
     prefills, decodes = ratio
+    limit = max(1.0, capacity(decode, traffic))
+    grid = np.unique(np.geomspace(1.0, limit, 48))
+    steps = np.asarray(decode_step_s(decode, grid, traffic.context_tokens))
     latency = float(prefill_latency_s(prefill, 1.0, traffic.input_tokens))
     cost = prefill_request_s(prefill, traffic.input_tokens) / prefills
-    limit = max(1.0, capacity(decode, traffic)) * decodes
-    running, ttft = min(clients, limit), latency
-    for _ in range(3):
-        each = max(1.0, running / decodes)
-        step = float(decode_step_s(decode, each, traffic.context_tokens))
-        tpot = float(token_s(decode, each, traffic.context_tokens))
-        rate = min(clients / (ttft + tpot * traffic.output_tokens), 1.0 / cost)
-        busy = min(0.95, rate * cost)
-        ttft = latency * (1 + busy / (2 * (1 - busy))) + step / 2
-        running = min(limit, rate * tpot * traffic.output_tokens)
-    return Seen(
-        output_tokens_per_s=rate * traffic.output_tokens,
-        tpot_s=tpot,
-        ttft_s=ttft,
-        sequences=running,
-    )
+
+    def with_decoding(running: float) -> Seen:
+        step = float(np.interp(running / decodes, grid, steps))
+        tpot = step / float(decode.accepted)
+        busy = running / (tpot * traffic.output_tokens) * cost
+        wait = busy / (2 * (1 - busy)) if busy < 1 else float("inf")
+        return Seen(
+            output_tokens_per_s=running / tpot,
+            tpot_s=tpot,
+            ttft_s=latency * (1 + wait) + step / 2,
+            sequences=running,
+        )
+
+    def unplaced(seen: Seen) -> float:
+        """Clients that neither decode nor prefill; below zero: there are too few for ``seen``."""
+        rate = seen.output_tokens_per_s / traffic.output_tokens
+        return clients - seen.sequences - rate * seen.ttft_s
+
+    low, high = 0.0, min(clients, limit * decodes)
+    seen = with_decoding(high)
+    if unplaced(seen) < 0:
+        for _ in range(60):
+            middle = (low + high) / 2
+            enough = unplaced(with_decoding(middle)) >= 0
+            low, high = (middle, high) if enough else (low, middle)
+        return with_decoding(low)
+    rate = seen.output_tokens_per_s / traffic.output_tokens
+    return replace(seen, ttft_s=seen.ttft_s + unplaced(seen) / rate)

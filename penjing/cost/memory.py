@@ -4,6 +4,7 @@ Shares follow the layout exactly: what tensor ranks copy (MLA's down-projections
 is counted whole, what they split is divided. docs/cost-model.md has the table.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -49,9 +50,12 @@ def usable_bytes(capacity_bytes: float) -> float:
 
 def weight_bytes(model: ModelConfig, layout: Layout, formats: WeightFormats) -> float:
     """Weights on the fullest chip: the largest pipeline stage, and embedding or head with it."""
-    layers = [*model.layers, *model.mtp]
-    per_layer = {layer: layer_bytes(layer, model.width, layout, formats) for layer in set(layers)}
-    stages = _stages([per_layer[layer] for layer in layers], layout.pipeline)
+
+    def held_bytes(layer: Layer) -> float:
+        return layer_bytes(layer, model.width, layout, formats)
+
+    drafts = [held_bytes(layer) for layer in model.mtp]
+    stages = _stages([*_per_layer(model, held_bytes), *drafts], layout.pipeline)
     table = model.vocab_size * model.width / layout.tensor * formats.embedding.bytes_per_value
     if layout.pipeline == 1:
         return stages[0] + table * (1 if model.tied_embeddings else 2)
@@ -104,30 +108,20 @@ def attention_share(attention: Attention, width: int, tensor: int) -> float:
             assert_never(attention)
 
 
-def cache_bytes_per_token(model: ModelConfig, layout: Layout, cache: Format) -> float:
-    """Bytes one cached token takes on a chip: fullest stage, keys and values or MLA latent.
-
-    Tensor ranks split grouped heads until each has one; a latent is copied on every rank.
-    Windowed layers are counted by ``cache_bytes``, which knows the length.
-    """
-    per_layer = [
-        cache_values(layer.attention, layout.tensor) * cache.bytes_per_value
-        for layer in model.layers
-    ]
-    return max(_stages(per_layer, layout.pipeline))
-
-
 def cache_bytes(
     model: ModelConfig, layout: Layout, cache: Format, sequences: Quantity, tokens: float
 ) -> Quantity:
-    """Cache of ``sequences`` of ``tokens`` each on one chip; windows keep only their last part."""
-    per_layer = [
-        cache_values(layer.attention, layout.tensor)
-        * cache.bytes_per_value
-        * min(tokens, _window(layer.attention))
-        for layer in model.layers
-    ]
-    return sequences * max(_stages(per_layer, layout.pipeline))
+    """Cache of ``sequences`` of ``tokens`` each on the fullest chip.
+
+    Tensor ranks split grouped heads until each has one; a latent is copied on every rank. Windowed
+    layers keep only the last part.
+    """
+
+    def kept_bytes(layer: Layer) -> float:
+        each = cache_values(layer.attention, layout.tensor) * cache.bytes_per_value
+        return each * min(tokens, _window(layer.attention))
+
+    return sequences * max(_stages(_per_layer(model, kept_bytes), layout.pipeline))
 
 
 def cache_values(attention: Attention, tensor: int = 1) -> float:
@@ -146,8 +140,8 @@ def activation_bytes(model: ModelConfig, layout: Layout, tokens: float) -> float
 
     Buffers are reused from layer to layer, so the widest block counts once.
     """
-    inner = max(_inner_values(layer.feed_forward, layout) for layer in model.layers)
-    heads = max(_projected_values(layer.attention, layout) for layer in model.layers)
+    inner = max(_inner_values(layer.feed_forward, layout) for layer, _ in model.layer_counts())
+    heads = max(_projected_values(layer.attention, layout) for layer, _ in model.layer_counts())
     logits = model.vocab_size * 4.0 * min(tokens, 1024.0)
     return tokens * 2.0 * (3 * model.width + inner + heads) + logits
 
@@ -181,6 +175,12 @@ def _window(attention: Attention) -> float:
             return float("inf")
         case _:
             assert_never(attention)
+
+
+def _per_layer(model: ModelConfig, value: Callable[[Layer], float]) -> list[float]:
+    """``value`` of each layer, worked out once for each kind."""
+    values = [value(layer) for layer, _ in model.layer_counts()]
+    return [values[kind] for kind in model.layer_kinds]
 
 
 def _stages(per_layer: list[float], pipeline: int) -> list[float]:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from penjing.cost.efficiency import Curve, Efficiency, efficiency_of
 from penjing.cost.network import Topology, collective_seconds
-from penjing.cost.op import Op, Quantity
+from penjing.cost.op import Kind, Op, Quantity
 from penjing.hardware.chip import Chip
 from penjing.hardware.precision import Precision
 
@@ -19,6 +19,15 @@ class Bound(StrEnum):
     BANDWIDTH = "bandwidth"
     LINK = "link"
     OVERHEAD = "overhead"  # launches and synchronisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """What runs an operator: its curve and the chip's nominal rates."""
+
+    curve: Curve
+    flops_per_s: float
+    bytes_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +61,28 @@ class Hardware:
             case Bound.OVERHEAD:
                 raise AssertionError("no rate of the chip scales its overhead")
 
+    def kernel(self, op: Op) -> Kernel:
+        """The kernel of ``op`` here; looked up once for its kind and formats, not every time."""
+        key = (op.kind, op.lane, op.compute)
+        found = self._kernels.get(key)
+        if found is None:
+            found = self._kernels[key] = self._found(op)
+        return found
+
+    @cached_property
+    def _kernels(self) -> dict[tuple[Kind, str, tuple[Precision, ...]], Kernel]:
+        return {}
+
+    def _found(self, op: Op) -> Kernel:
+        chip, rate = self.chip, float("inf")
+        if op.kind is not Kind.ELEMENTWISE:  # which multiplies nothing, on whatever chip
+            rate = chip.flops_per_s(compute_precision(op, chip)) * self.compute_scale
+        return Kernel(
+            curve=self.efficiency.curve(op.kind, lane_on(op, chip)),
+            flops_per_s=rate,
+            bytes_per_s=chip.bandwidth_bytes_per_s * self.bandwidth_scale,
+        )
+
     @cached_property
     def topology(self) -> Topology:
         return Topology(
@@ -75,8 +106,8 @@ class Timing:
 
     def times(self, factor: Quantity) -> "Timing":
         """The operator repeated ``factor`` times."""
-        return replace(
-            self,
+        return Timing(
+            op=self.op,
             seconds=self.seconds * factor,
             compute_s=self.compute_s * factor,
             memory_s=self.memory_s * factor,
@@ -112,22 +143,16 @@ def _time(op: Op, hardware: Hardware) -> Timing:
     if op.kind.is_communication:
         seconds = collective_seconds(op, hardware.topology) * op.calls
         return Timing(op=op, seconds=seconds, link_s=seconds)
-    chip, curve = hardware.chip, hardware.efficiency.curve(op.kind, lane_on(op, hardware.chip))
-    compute_s: Quantity = 0.0
-    if not _is_zero(op.flops):
-        peak = chip.flops_per_s(compute_precision(op, chip)) * hardware.compute_scale
-        compute_s = op.flops / peak
-    bandwidth = chip.bandwidth_bytes_per_s * hardware.bandwidth_scale
-    return _timing(op, compute_s, (op.read_bytes + op.write_bytes) / bandwidth, curve)
-
-
-def _timing(op: Op, compute_s: Quantity, memory_s: Quantity, curve: Curve) -> Timing:
+    kernel, calls = hardware.kernel(op), op.calls
+    curve = kernel.curve
+    compute_s = op.flops / (kernel.flops_per_s * curve.compute)
+    memory_s = (op.read_bytes + op.write_bytes) / (kernel.bytes_per_s * curve.memory)
     return Timing(
         op=op,
-        seconds=curve.seconds(compute_s, memory_s) * op.calls,
-        compute_s=compute_s / curve.compute * op.calls,
-        memory_s=memory_s / curve.memory * op.calls,
-        overhead_s=curve.overhead_s * op.calls,
+        seconds=curve.joined(compute_s, memory_s) * calls,
+        compute_s=compute_s * calls,
+        memory_s=memory_s * calls,
+        overhead_s=curve.overhead_s * calls,
     )
 
 
@@ -137,7 +162,3 @@ def lane_on(op: Op, chip: Chip) -> str:
     if narrow and not chip.supports(op.compute[0]):
         return "int4" if op.lane in ("mxfp4", "nvfp4") else "bf16"
     return op.lane
-
-
-def _is_zero(value: Quantity) -> bool:
-    return isinstance(value, float | int) and value == 0

@@ -92,7 +92,11 @@ def decode_timings(instance: Instance, sequences: Quantity, context: Quantity) -
 
 def decode_step_s(instance: Instance, sequences: Quantity, context: Quantity) -> Quantity:
     """Seconds from one step of a sequence to the next, host included."""
-    timings = decode_timings(instance, sequences, context)
+    return decode_pass_s(instance, decode_timings(instance, sequences, context), sequences)
+
+
+def decode_pass_s(instance: Instance, timings: list[Timing], sequences: Quantity) -> Quantity:
+    """The same from the timings of the step."""
     per_rank = instance.engine.sequence_s * sequences / instance.layout.data
     return pass_s(instance, timings, instance.engine.layer_s) + per_rank
 
@@ -136,6 +140,7 @@ class Steady:
     sequences: Quantity
     step_s: Quantity
     prefill_s: float  # instance-seconds a request
+    prefill_latency_s: float  # until one prompt alone has passed
     tpot_s: Quantity
     ttft_s: Quantity
     output_tokens_per_s: Quantity
@@ -149,13 +154,14 @@ def steady_state(
     prefill = 0.0 if disaggregated else prefill_request_s(instance, traffic.input_tokens)
     stolen = sequences * prefill / traffic.output_tokens
     tpot = step / instance.accepted + stolen
-    latency = prefill_latency_s(instance, 1.0, traffic.input_tokens)
+    latency = float(prefill_latency_s(instance, 1.0, traffic.input_tokens))
     busy = np.minimum(stolen / tpot, 0.95)
     ttft = latency * (1 + busy / (2 * (1 - busy))) + step / 2
     return Steady(
         sequences=sequences,
         step_s=step,
         prefill_s=prefill,
+        prefill_latency_s=latency,
         tpot_s=tpot,
         ttft_s=ttft,
         output_tokens_per_s=sequences / tpot,

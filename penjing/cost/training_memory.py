@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from penjing.cost.layout import Layout
 from penjing.cost.memory import Shares, layer_shares, usable_bytes
@@ -48,6 +49,7 @@ class Held:
         return self.dense + self.experts
 
 
+@lru_cache(maxsize=1024)
 def held_parameters(model: ModelConfig, layout: Layout) -> Held:
     """Shares of tensor, expert and pipeline parallelism; the table counts on the first stage."""
     shares = [
@@ -74,10 +76,10 @@ def train_memory(model: ModelConfig, setup: TrainSetup, chip: Chip) -> TrainMemo
     """Mixed precision as in Megatron: bf16 weights, fp32 gradients, fp32 master and two moments."""
     held = held_parameters(model, setup.layout)
     trained = 0.0 if setup.adapters else 1.0
-    optimizer = trained * _state_bytes(held, setup, 12.0, Zero.OPTIMIZER)
+    optimizer = trained * 12.0 * state_parameters(held, setup, Zero.OPTIMIZER)
     return TrainMemory(
-        weights_bytes=_state_bytes(held, setup, 2.0, Zero.PARAMETERS),
-        gradients_bytes=trained * _state_bytes(held, setup, 4.0, Zero.GRADIENTS),
+        weights_bytes=2.0 * state_parameters(held, setup, Zero.PARAMETERS),
+        gradients_bytes=trained * 4.0 * state_parameters(held, setup, Zero.GRADIENTS),
         optimizer_bytes=0.0 if setup.offload else optimizer,
         activations_bytes=_kept_bytes(model, setup),
         usable_bytes=usable_bytes(chip.capacity_bytes),
@@ -106,12 +108,16 @@ def recomputations(
     return [selective] * fits(selective) + full[first : first + 1]
 
 
-def _state_bytes(held: Held, setup: TrainSetup, each: float, stage: Zero) -> float:
-    """``each`` bytes for every parameter held, split over data ranks from ``stage`` on."""
-    split = setup.zero >= stage
+def state_parameters(held: Held, setup: TrainSetup, stage: Zero) -> float:
+    """Parameters whose state a chip keeps: all it holds, or from ``stage`` on its share of them.
+
+    Ranks that hold the same parameters share them: data and context ranks the dense ones, the
+    copies of an expert its own.
+    """
+    if setup.zero < stage:
+        return held.total
     ranks = setup.layout.data * setup.layout.context
-    dense = held.dense / (ranks if split else 1)
-    return each * (dense + held.experts / (setup.expert_copies if split else 1))
+    return held.dense / ranks + held.experts / setup.expert_copies
 
 
 def _layer_parameters(layer: Layer, width: int, layout: Layout) -> Shares:

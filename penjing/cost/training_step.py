@@ -6,15 +6,15 @@ each attention five halves times (FlashAttention recomputes the scores: arXiv 23
 (p - 1) / (m v) of its m micro-batches (arXiv 2104.04473, section 2.2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penjing.cost.forward import forward_ops
 from penjing.cost.layout import Layout
 from penjing.cost.network import collective_seconds
-from penjing.cost.op import Kind, collective
+from penjing.cost.op import Kind, Op, collective
 from penjing.cost.roofline import Hardware, Timing, time_ops
-from penjing.cost.training_memory import held_parameters
+from penjing.cost.training_memory import held_parameters, state_parameters
 from penjing.cost.training_setup import Recompute, TrainSetup, TrainStack, Zero
 from penjing.cost.work import Numerics, Pass, Phase
 from penjing.models.config import ModelConfig, MoE
@@ -66,7 +66,13 @@ def micro_batch_timings(
     """Operators of one micro-batch going forward through all stages."""
     own = setup.sequence / setup.layout.context
     work = Pass(phase=Phase.TRAIN, sequences=float(setup.micro_batch), new=own, logits=own)
-    ops = forward_ops(model, _expert_group(setup.layout), work, setup.numerics)
+    ops = forward_ops(
+        model,
+        _expert_group(setup.layout),
+        work,
+        setup.numerics,
+        stage_chips=setup.layout.stage_chips,
+    )
     return tuple(time_ops(ops, hardware))
 
 
@@ -86,7 +92,7 @@ def train_step(
     forward = max(_pass_s(timings, stack), _host_s(model, stack) / 3) / stages
     backward = _backward_s(model, setup, timings)
     backward += _accumulate_s(model, setup, hardware)
-    again = _pass_s(_recomputed(timings, setup), stack) / stages
+    again = _pass_s(timings, stack, _recomputed(setup)) / stages
     busy = forward + backward + again
     waiting = busy * (stages - 1) / setup.virtual_stages
     exposed = _data_parallel_s(model, setup, hardware, backward * count)
@@ -121,53 +127,66 @@ def _expert_group(layout: Layout) -> Layout:
     )
 
 
-def _pass_s(timings: Sequence[Timing], stack: TrainStack) -> float:
-    """Kernels one after the other, the expert exchange hidden as far as the schedule can."""
-    exchange = sum(float(t.seconds) for t in timings if t.op.kind is Kind.ALL_TO_ALL)
-    link = sum(float(t.seconds) for t in timings if t.op.kind.is_communication) - exchange
-    kernels = sum(float(t.seconds) for t in timings) - exchange - link
-    kernels *= stack.kernel_factor
+def _pass_s(
+    timings: Sequence[Timing], stack: TrainStack, times: Callable[[Op], float] = lambda _: 1.0
+) -> float:
+    """Each kernel so many ``times``, one after the other.
+
+    The expert exchange is hidden as far as the schedule can.
+    """
+    kernels = link = exchange = 0.0
+    for timing in timings:
+        seconds = float(timing.seconds) * times(timing.op)
+        if timing.op.kind is Kind.ALL_TO_ALL:
+            exchange += seconds
+        elif timing.op.kind.is_communication:
+            link += seconds
+        else:
+            kernels += seconds * stack.kernel_factor
     return kernels + link + exchange - stack.exchange_overlap * min(exchange, kernels)
 
 
 def _backward_s(model: ModelConfig, setup: TrainSetup, timings: Sequence[Timing]) -> float:
     """Backward of one micro-batch; under adapters a product has one gradient, not two."""
     factors = _ADAPTER_BACKWARD if setup.adapters else _BACKWARD
-    back = [t.times(factors.get(t.op.kind, 1.0)) for t in timings]
-    host = _host_s(model, setup.stack) * 2 / 3
-    return max(_pass_s(back, setup.stack), host) / setup.layout.pipeline
+    back = _pass_s(timings, setup.stack, lambda op: factors.get(op.kind, 1.0))
+    return max(back, _host_s(model, setup.stack) * 2 / 3) / setup.layout.pipeline
 
 
 def _host_s(model: ModelConfig, stack: TrainStack) -> float:
     """Forward and backward through all layers where nothing but the host counts."""
-    routed = sum(isinstance(layer.feed_forward, MoE) for layer in model.layers)
+    routed = sum(count for block, count in model.feed_forward_counts if isinstance(block, MoE))
     return routed * stack.moe_layer_s
 
 
-def _recomputed(timings: Sequence[Timing], setup: TrainSetup) -> list[Timing]:
+def _recomputed(setup: TrainSetup) -> Callable[[Op], float]:
+    """How much of each operator backward computes again."""
     match setup.recompute:
         case Recompute.NONE:
-            return []
+            return lambda _: 0.0
         case Recompute.SELECTIVE:
             chosen = (Kind.PREFILL_ATTENTION, Kind.PREFILL_LATENT)
-            return [t for t in timings if t.op.kind in chosen]
+            return lambda op: float(op.kind in chosen)
         case Recompute.FULL:
-            inner = [t for t in timings if not t.op.name.startswith(("head", "loss"))]
-            return [t.times(setup.recompute_share) for t in inner]
+            share = setup.recompute_share
+            return lambda op: 0.0 if op.name.startswith(("head", "loss")) else share
 
 
 def _data_parallel_s(
     model: ModelConfig, setup: TrainSetup, hardware: Hardware, backward_s: float
 ) -> float:
-    """Exposed seconds of gradient reduction and parameter gathering in one step."""
+    """Exposed seconds of gradient reduction and parameter gathering in one step.
+
+    Expert ranks lie next to each other, so the copies of an expert are that many ranks apart.
+    """
     layout, held = setup.layout, held_parameters(model, setup.layout)
     reductions = 0 if setup.adapters else 1
     sharded = setup.zero is Zero.PARAMETERS
     gathers = 2 * setup.micro_batches if sharded else reductions
     seconds = 0.0
-    for share, ranks in (
-        (held.dense, layout.data * layout.context),
-        (held.experts, setup.expert_copies),
+    for share, ranks, stride in (
+        (held.dense, layout.data * layout.context, layout.tensor),
+        (held.experts, setup.expert_copies, layout.expert),
     ):
         if ranks == 1 or share == 0:
             continue
@@ -175,7 +194,7 @@ def _data_parallel_s(
             (Kind.REDUCE_SCATTER, 4.0, reductions),
             (Kind.ALL_GATHER, 2.0, gathers),
         ):
-            op = collective("data_parallel", kind, share * value_bytes, ranks, layout.tensor)
+            op = collective("data_parallel", kind, share * value_bytes, ranks, stride)
             seconds += float(collective_seconds(op, hardware.topology)) * times
     return max(seconds * (1 - DATA_OVERLAP), seconds - DATA_OVERLAP * backward_s)
 
@@ -196,8 +215,7 @@ def _optimizer_s(model: ModelConfig, setup: TrainSetup, hardware: Hardware) -> f
     """
     if setup.adapters:
         return 0.0
-    share = setup.layout.data if setup.zero >= Zero.OPTIMIZER else 1
-    updated = held_parameters(model, setup.layout).total / share
+    updated = state_parameters(held_parameters(model, setup.layout), setup, Zero.OPTIMIZER)
     if setup.offload:
         return updated * (6.0 / HOST_LINK_BYTES_PER_S + 30.0 / HOST_MEMORY_BYTES_PER_S)
     return updated * 30.0 / (hardware.chip.bandwidth_bytes_per_s * hardware.bandwidth_scale)

@@ -184,6 +184,9 @@ class ModelConfig:
     activation: Literal["silu", "gelu", "swiglu-oss"] = "silu"
     formats: WeightFormats = WeightFormats()
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # of all layers it would take longer than what a cache saves
+
     def layer_counts(self) -> list[tuple[Layer, int]]:
         """Distinct layers with how often each occurs, in order of first appearance."""
         return list(self._layer_counts)
@@ -192,3 +195,19 @@ class ModelConfig:
     def _layer_counts(self) -> tuple[tuple[Layer, int], ...]:
         """Counted once: every priced pass asks, and hashing all layers is not free."""
         return tuple(Counter(self.layers).items())
+
+    @cached_property
+    def attention_counts(self) -> tuple[tuple[Attention, int], ...]:
+        """Distinct attention blocks with how often each occurs."""
+        return tuple(Counter(layer.attention for layer in self.layers).items())
+
+    @cached_property
+    def feed_forward_counts(self) -> tuple[tuple[FeedForward, int], ...]:
+        """Distinct feed-forward blocks with how often each occurs."""
+        return tuple(Counter(layer.feed_forward for layer in self.layers).items())
+
+    @cached_property
+    def layer_kinds(self) -> tuple[int, ...]:
+        """For each of ``layers`` its place among the distinct ones of ``layer_counts``."""
+        places = {layer: place for place, (layer, _) in enumerate(self._layer_counts)}
+        return tuple(places[layer] for layer in self.layers)

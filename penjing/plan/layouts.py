@@ -1,5 +1,6 @@
 """Every way to spread one instance of a model over a number of chips."""
 
+import math
 from collections.abc import Iterator
 
 from penjing.cost.layout import Layout
@@ -66,4 +67,5 @@ def _splits(attention: Attention, tensor: int) -> bool:
 
 
 def _divisors(number: int) -> list[int]:
-    return [d for d in range(1, number + 1) if number % d == 0]
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})

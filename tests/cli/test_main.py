@@ -99,22 +99,32 @@ def test_a_bug_of_ours_is_not_dressed_up(say: Say) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "line"),
     [
-        ([], "the following arguments are required: VERB"),
-        (["chisp"], "invalid choice: 'chisp'"),
-        (["chips", "show"], "the following arguments are required: NAME"),
-        (["chips", "list", "--jason"], "unrecognized arguments: --jason"),
+        ([], "penjing: the following arguments are required: VERB; penjing --help shows"),
+        (["chisp"], "penjing: argument VERB: invalid choice: 'chisp' (choose from 'plan', "),
+        (["chips", "show"], "penjing chips: the following arguments are required: NAME; "),
+        (["chips", "list", "--jason"], "penjing chips: unrecognized arguments: --jason; "),
+        (["chips", "list", "--js"], "penjing chips: unrecognized arguments: --js; "),
+        (["plan", "--model", "R1", "--chips"], "penjing plan: argument --chips: expected one "),
+        (["plan", "--model", "x", "--chips", "-3xH20"], "penjing plan: unknown model 'x'"),
+        (["plan", "--model", "deepseek-r1", "--chips", "-3xH20"], "penjing plan: chips '-3xH20'"),
     ],
 )
-def test_a_wrong_command_line_exits_with_two(
-    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_command_line_is_an_error_like_any_other(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(words)
+    assert main(words) == 2
     out, err = capsys.readouterr()
-    assert (left.value.code, out) == (2, "")
-    assert complaint in err
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(line)
+
+
+def test_a_wrong_command_line_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--chips", "8xH20", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["type"] == "BadCommand"
+    assert error["message"].startswith("the following arguments are required: --model; ")
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from penjing.cost.layout import Layout
 from penjing.cost.memory import cache_bytes
 from penjing.cost.network import NETWORK_EFFICIENCY, NETWORK_OVERHEAD_S
-from penjing.cost.serving import Traffic, prefill_latency_s
+from penjing.cost.serving import Traffic
 from penjing.errors import Unpublished
 from penjing.hardware.chip import Chip
 from penjing.plan.job import Objective, ServeJob
 from penjing.plan.price import Price
-from penjing.plan.serving.choice import Choice, Group, Role, phase_power_w
+from penjing.plan.serving.choice import Choice, Group, Role, decode_power_w, prefill_power_w
 from penjing.plan.serving.sweep import Pool, Sweep
 
 # Prefill runs no fuller than this, or its queue would grow without bound. Assumed.
 MOST_BUSY = 0.9
+DENSE = 256  # counts of prefill instances tried one by one; above, steps of a few per cent
 KEPT = 4  # best pairs kept of each pair of pools
 
 
@@ -134,7 +135,7 @@ def _prefills(
     sweeps: Sequence[Sweep], job: ServeJob, traffic: Traffic, prices: dict[Chip, Price]
 ) -> Iterator[Prefill]:
     for sweep in sweeps:
-        latency = float(prefill_latency_s(sweep.at(0), 1.0, traffic.input_tokens))
+        latency = sweep.steady.prefill_latency_s
         if latency <= (job.ttft_limit_s or np.inf):
             yield Prefill(
                 sweep=sweep,
@@ -186,8 +187,11 @@ def _chip_cost(
         case Objective.USD:
             return prices[chip].usd_per_h if chip in prices else float("inf")
         case Objective.WATT:
-            prefill, decode = phase_power_w(sweep.at(depth), traffic, sequences)
-            watts = prefill if role is Role.PREFILL else decode
+            instance = sweep.at(depth)
+            if role is Role.PREFILL:
+                watts = prefill_power_w(instance, traffic)
+            else:
+                watts = decode_power_w(instance, traffic, sequences)
             return float("inf") if watts is None else float(watts)
         case _:
             return 0.0
@@ -244,10 +248,18 @@ def _counts(
     if fore is not aft:
         ahead = np.array([fore.chips // each])
         return ahead, np.broadcast_to(aft.chips // decodes.chips, (1, len(decodes.sides)))
-    ahead = np.arange(1, (fore.chips - 1) // each + 1)
+    ahead = _shares((fore.chips - 1) // each)
     if not len(ahead):
         return None
     return ahead, (fore.chips - ahead[:, None] * each) // decodes.chips
+
+
+def _shares(most: int) -> NDArray[np.int64]:
+    """Counts from one to ``most``: all of a few, of many as many again spread geometrically."""
+    few = np.arange(1, min(most, DENSE) + 1)
+    if most <= DENSE:
+        return few
+    return np.unique(np.concatenate((few, np.geomspace(DENSE, most, DENSE).astype(np.int64))))
 
 
 def _busy_within(left_s: NDArray[np.float64], latency_s: float) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ from penjing.cost.op import Quantity
 from penjing.cost.serving import (
     Instance,
     Traffic,
-    decode_step_s,
+    decode_pass_s,
     decode_timings,
-    prefill_latency_s,
+    pass_s,
     prefill_timings,
 )
 from penjing.hardware.chip import Chip
@@ -58,11 +58,11 @@ class Group:
 
     def power_w(self, traffic: Traffic) -> float | None:
         """Mean watts of all chips of the group; None where no rating is known."""
-        prefill, decode = phase_power_w(self.instance, traffic, self.sequences)
-        if prefill is None or decode is None or self.chip.power_w is None:
-            return None
+        prefill = prefill_power_w(self.instance, traffic)
+        decode = decode_power_w(self.instance, traffic, self.sequences)
         standing = pass_power_w([], 1.0, self.chip)
-        assert standing is not None
+        if prefill is None or decode is None or standing is None:
+            return None
         busy = self.prefill_share * prefill + (1 - self.prefill_share) * decode
         return self.chips * float(self.idle_share * standing + (1 - self.idle_share) * busy)
 
@@ -91,23 +91,19 @@ class Choice:
         return sum(group.chips * prices[group.chip].usd_per_h for group in self.groups)
 
 
-def phase_power_w(
-    instance: Instance, traffic: Traffic, sequences: Quantity
-) -> tuple[Quantity | None, Quantity | None]:
-    """Watts of one chip while prefilling and while decoding."""
-    chip = instance.hardware.chip
+def prefill_power_w(instance: Instance, traffic: Traffic) -> Quantity | None:
+    """Watts of one chip while prefilling in full passes; None where no rating is known."""
     prompts = max(1.0, np.floor(instance.engine.prefill_tokens / traffic.input_tokens))
-    prefill = pass_power_w(
-        prefill_timings(instance, prompts, traffic.input_tokens),
-        prefill_latency_s(instance, prompts, traffic.input_tokens),
-        chip,
-    )
-    decode = pass_power_w(
-        decode_timings(instance, sequences, traffic.context_tokens),
-        decode_step_s(instance, sequences, traffic.context_tokens),
-        chip,
-    )
-    return prefill, decode
+    timings = prefill_timings(instance, prompts, traffic.input_tokens)
+    seconds = pass_s(instance, timings, instance.engine.prefill_layer_s)
+    return pass_power_w(timings, seconds, instance.hardware.chip)
+
+
+def decode_power_w(instance: Instance, traffic: Traffic, sequences: Quantity) -> Quantity | None:
+    """Watts of one chip while decoding; None where no rating is known."""
+    timings = decode_timings(instance, sequences, traffic.context_tokens)
+    seconds = decode_pass_s(instance, timings, sequences)
+    return pass_power_w(timings, seconds, instance.hardware.chip)
 
 
 def score(

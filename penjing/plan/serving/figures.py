@@ -78,7 +78,7 @@ def _describe_group(group: Group) -> str:
     drafts = f", {group.depth} drafted" if group.depth else ""
     storage = group.sweep.storage
     return (
-        f"{role}{group.count} x {group.chip.name} [{group.sweep.layout}] "
+        f"{role}{group.count} x [{group.sweep.layout}] on {group.chips} {group.chip.name} "
         f"{storage.weights}/{storage.cache}{drafts}"
     )
 

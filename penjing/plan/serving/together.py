@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from penjing.cost.serving import Traffic
 from penjing.plan.job import Objective, ServeJob
-from penjing.plan.serving.choice import Choice, Group, Role, phase_power_w
+from penjing.plan.serving.choice import Choice, Group, Role, decode_power_w, prefill_power_w
 from penjing.plan.serving.sweep import Misfit, Sweep
 
 MISSES_TPOT = "time per output token over the limit"
@@ -74,7 +74,8 @@ def _worth(sweep: Sweep, objective: Objective, traffic: Traffic) -> NDArray[np.f
         case Objective.THROUGHPUT | Objective.USD:
             return rate
         case Objective.WATT:
-            prefill, decode = phase_power_w(sweep.instance, traffic, steady.sequences)
+            prefill = prefill_power_w(sweep.instance, traffic)
+            decode = decode_power_w(sweep.instance, traffic, steady.sequences)
             if prefill is None or decode is None:
                 return rate
             share = rate / traffic.output_tokens * steady.prefill_s

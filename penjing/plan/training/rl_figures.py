@@ -185,8 +185,9 @@ def _describe(choice: RlChoice) -> str:
     rollout = choice.rollout
     how = "apart" if choice.step.apart else "in turn"
     return (
-        f"{how}: rollout {rollout.replicas} x {rollout.cluster.chip.name} "
-        f"[{rollout.instance.layout}], update {describe(choice.training)}"
+        f"{how}: rollout {rollout.replicas} x [{rollout.instance.layout}] on "
+        f"{rollout.replicas * rollout.instance.layout.chips} {rollout.cluster.chip.name}, "
+        f"update {describe(choice.training)}"
     )
 
 

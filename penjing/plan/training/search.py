@@ -169,7 +169,7 @@ def _fitting(
     least = _variant(model, setup, chip, shared, *_VARIANTS[-1])[1].shortfall_bytes
     found: list[tuple[TrainSetup, TrainMemory]] = []
     for offload, recompute, zero in _VARIANTS if least == 0 else ():
-        if offload and found:
+        if offload and not all(kept.offload for kept, _ in found):
             break
         if zero is not Zero.NONE and setup.layout.chips == 1:
             continue

@@ -14,7 +14,7 @@ from penjing.plan.layouts import has_experts
 from penjing.plan.validate import labels
 from penjing.plan.validate.number import Unmapped
 from penjing.plan.validate.row import Row
-from penjing.plan.validate.serving import best_layout
+from penjing.plan.validate.serving import best_layout, kept_limit_s
 from penjing.plan.validate.setting import Setting, instance_of, metric
 
 
@@ -51,6 +51,7 @@ def _batch_within(instance: Instance, traffic: Traffic, limit_s: float | None) -
     """The largest batch whose token time stays within a stated limit."""
     if limit_s is None:
         raise Unmapped("batch size not stated")
+    limit_s = kept_limit_s(limit_s, float(token_s(instance, 1.0, traffic.context_tokens)))
     low, high = 1.0, max(1.0, room(instance, traffic.context_tokens).max_sequences)
     for _ in range(40):
         middle = (low * high) ** 0.5

@@ -50,16 +50,20 @@ def serving(setting: Setting) -> float:
 SLACK = 1.25  # of a limit over the least time a token takes
 
 
-def _within(instance: Instance, traffic: Traffic, limit_s: float | None) -> Instance:
-    """The instance with its batch capped so that it keeps a limit the run is known to keep.
+def kept_limit_s(limit_s: float, alone_s: float) -> float:
+    """A limit that a run is known to keep, for a model in which a token takes ``alone_s`` at least.
 
     Where the model keeps it with no batch, the run shows that the model is too slow there: the
     limit is then taken a quarter above the best that the model reaches.
     """
+    return max(limit_s, SLACK * alone_s)
+
+
+def _within(instance: Instance, traffic: Traffic, limit_s: float | None) -> Instance:
+    """The instance with its batch capped so that it keeps a limit the run is known to keep."""
     if limit_s is None:
         return instance
-    alone = float(steady_state(instance, traffic, 1.0).tpot_s)
-    limit_s = max(limit_s, SLACK * alone)
+    limit_s = kept_limit_s(limit_s, float(steady_state(instance, traffic, 1.0).tpot_s))
     most = max(1.0, sequences_within(instance, traffic, limit_s) / instance.layout.data)
     return replace(instance, engine=replace(instance.engine, max_sequences=int(most)))
 
