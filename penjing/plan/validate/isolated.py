@@ -78,11 +78,11 @@ def prefilling(setting: Setting) -> float:
         batch = labels.batch_of(row, 1) or 1.0
         return _batch_prefill_s(instance, batch / layout.data, tokens) * 1e3
     stated = labels.batch_of(row, 1)
-    if stated is not None and stated / layout.data * tokens < instance.engine.prefill_tokens:
-        rank = max(1.0, stated / layout.data)
-        each = _batch_prefill_s(instance, rank, tokens) / (rank * layout.data)
-    else:
+    if stated is None:
         each = prefill_request_s(instance, tokens)
+    else:
+        rank = max(1.0, stated / layout.data)
+        each = _all_prefilled_s(instance, rank, tokens) / (rank * layout.data)
     rate = tokens / each * replicas
     match row.metric_name:
         case "input_tok_s_total":
@@ -95,8 +95,19 @@ def prefilling(setting: Setting) -> float:
             raise Unmapped(f"metric {name} is not predicted for {row.phase}")
 
 
+def _all_prefilled_s(instance: Instance, prompts: float, tokens: float) -> float:
+    """Seconds until ``prompts`` on every attention rank have passed; later passes overlap."""
+    latency, passes = _passes(instance, prompts, tokens)
+    return latency * (1 + (passes - 1) / instance.layout.pipeline)
+
+
 def _batch_prefill_s(instance: Instance, prompts: float, tokens: float) -> float:
     """Mean seconds to the first token of ``prompts`` that arrive together, in full passes."""
+    latency, passes = _passes(instance, prompts, tokens)
+    return latency * (passes + 1) / 2
+
+
+def _passes(instance: Instance, prompts: float, tokens: float) -> tuple[float, float]:
+    """Seconds of a full pass, and how many of them the prompts take."""
     chunk = max(1.0, min(prompts, instance.engine.prefill_tokens // tokens))
-    passes = max(1.0, prompts / chunk)
-    return float(prefill_latency_s(instance, chunk, tokens)) * (passes + 1) / 2
+    return float(prefill_latency_s(instance, chunk, tokens)), max(1.0, prompts / chunk)

@@ -47,6 +47,14 @@ def test_without_a_batch_the_stated_limit_is_filled(decoded: Predict) -> None:
         decoded(concurrency_or_batch="")
 
 
+def test_a_limit_that_the_model_cannot_keep_is_taken_a_quarter_above_its_best(
+    decoded: Predict,
+) -> None:
+    alone_ms = decoded(metric_name="tpot_ms", concurrency_or_batch="1")
+    words = {"concurrency_or_batch": "", "notes": "TPOT < 1 ms"}
+    assert decoded(**words, metric_name="tpot_ms") == pytest.approx(1.25 * alone_ms)
+
+
 def test_the_first_token_is_not_part_of_decoding(decoded: Predict) -> None:
     with pytest.raises(Unmapped, match="only decodes"):
         decoded(metric_name="ttft_ms")
@@ -80,6 +88,18 @@ def test_one_short_prompt_does_not_fill_the_chip(prefilled: Predict) -> None:
     assert prefilled(**words, concurrency_or_batch="1") < prefilled(
         **words, concurrency_or_batch="max throughput"
     )
+
+
+def test_a_lone_prompt_does_not_fill_a_pipeline(prefilled: Predict) -> None:
+    """It passes one stage after the other; many fill all stages but for the first and last."""
+    words = {"metric_name": "input_tok_s_total", "input_len": "8192", "chips_total": "4"}
+    one, two, many = (
+        prefilled(**words, parallelism="pp4", concurrency_or_batch=n) for n in ("1", "2", "4000")
+    )
+    full = prefilled(**words, parallelism="pp4", concurrency_or_batch="max throughput")
+    assert full == pytest.approx(4 * one)
+    assert two == pytest.approx(one * 2 / (1 + 1 / 4))
+    assert many == pytest.approx(full, rel=1e-3)
 
 
 def test_other_metrics_are_refused(prefilled: Predict) -> None:
