@@ -3,22 +3,18 @@
     python benchmarks/validate.py MEASUREMENTS.csv [--write-intervals]
 
 Writes `benchmarks/results/validate.json` (every group and fold, with machine, commit and date)
-and prints the tables of docs/results.md. With --write-intervals it first rewrites
+and the tables of docs/results.md. With --write-intervals it first rewrites
 `penjing/cost/intervals.toml` from the errors of sources left out.
 """
 
 import argparse
 import hashlib
-import json
-import os
-import subprocess
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tabulate import tabulate
+from result import ROOT, publish, save, table, today, write
 
-from penjing.cli.answer import Json
 from penjing.cli.validate import (
     FOLD_HEADERS,
     SCORE_HEADERS,
@@ -29,17 +25,15 @@ from penjing.cli.validate import (
 )
 from penjing.cost import interval
 from penjing.cost.interval import Metric
-from penjing.hardware.host import read_host
 from penjing.plan.validate.folds import Folds, leave_one_chip_out, leave_one_source_out
 from penjing.plan.validate.outcome import outcomes
 from penjing.plan.validate.row import Row, read_rows
 from penjing.plan.validate.spread import Fitted, fit_spreads
-from penjing.plan.validate.summary import Breakdown, Score, Summary, summarise
+from penjing.plan.validate.summary import Breakdown, Run, Score, Summary, summarise
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "validate.json"
 INTERVALS = ROOT / "penjing" / "cost" / "intervals.toml"
 FEW_RUNS = 5  # a group of fewer is left out of the printed tables, not of the results
+WORST = 15
 
 
 def main() -> None:
@@ -57,43 +51,13 @@ def main() -> None:
         "leave_one_source_out": leave_one_source_out(found),
         "leave_one_chip_out": leave_one_chip_out(found),
     }
-    document = {**circumstances(arguments.file), "summary": summary_document(summary, folds)}
-    write(RESULTS, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    print("\n\n".join(markdown(summary, folds)))
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
-def circumstances(file: Path) -> dict[str, Json]:
-    host = read_host()
-    return {
-        "date": today(),
-        "commit": git("rev-parse", "HEAD"),
-        "commit_is_complete": not git("status", "--porcelain", "--", "penjing"),
-        "machine": {"cpu": host.cpu, "cores": host.cores},
-        "measurements": {
-            "file": file.name,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        },
+    measurements = {
+        "file": arguments.file.name,
+        "sha256": hashlib.sha256(arguments.file.read_bytes()).hexdigest(),
     }
-
-
-def git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def today() -> str:
-    return datetime.now(UTC).date().isoformat()
+    save("validate", {"measurements": measurements, "summary": summary_document(summary, folds)})
+    publish("summary", summary_parts(summary))
+    publish("folds", fold_parts(folds))
 
 
 def intervals_toml(fitted: Mapping[tuple[Metric, bool], Fitted], rows: Sequence[Row]) -> str:
@@ -126,27 +90,37 @@ def intervals_toml(fitted: Mapping[tuple[Metric, bool], Fitted], rows: Sequence[
     return "\n".join(lines) + "\n"
 
 
-# --- tables ----------------------------------------------------------------------------------
-
-
-def markdown(summary: Summary, folds: Mapping[str, Folds]) -> Iterable[str]:
+def summary_parts(summary: Summary) -> Iterable[str]:
     coverage = summary.coverage
     yield (
-        f"{coverage.rows:,} rows; {coverage.scored:,} scored, {coverage.mapped:,} of them "
-        f"predicted ({percent(coverage.share)})."
+        f"{coverage.rows:,} rows: {coverage.kernels:,} of single kernels, {coverage.ambiguous} "
+        f"ambiguous (trust C), {coverage.scored:,} scored; {coverage.mapped:,} of these predicted "
+        f"({percent(coverage.share)})."
     )
     yield score_table("headline", summary.headline)
     yield score_table("metric", summary.by_metric)
     yield crossed_table("chip family", summary.by_chip_family)
     yield crossed_table("model family", summary.by_model_family)
     yield crossed_table("source", summary.by_source)
+    yield table(("rows", "why not predicted"), [(str(n), r) for r, n in summary.unmapped.items()])
+    headers = ("worst runs", "metric", "model", "chips", "source")
+    yield table(headers, [worst_row(run) for run in summary.worst[:WORST]])
+
+
+def fold_parts(folds: Mapping[str, Folds]) -> Iterable[str]:
     for name, fold in folds.items():
-        rows = [row for row in fold_rows(fold) if int(row[2]) >= FEW_RUNS]
-        yield f"{name.replace('_', ' ').capitalize()}\n\n{github(FOLD_HEADERS, rows)}"
+        yield f"**{name.replace('_', ' ').capitalize()}**"
+        yield table(FOLD_HEADERS, [row for row in fold_rows(fold) if int(row[2]) >= FEW_RUNS])
+
+
+def worst_row(run: Run) -> tuple[str, ...]:
+    row, side = run.outcomes[0].row, "fast" if run.faster > 0 else "slow"
+    off = f"{math.exp(abs(run.faster)):.1f}x too {side}"
+    return (off, run.metric, row.model, f"{row.chips_total} x {row.chip}", row.source_key)
 
 
 def score_table(name: str, scores: Mapping[str, Score]) -> str:
-    return github((name, *SCORE_HEADERS), [[n, *score_cells(s)] for n, s in scores.items()])
+    return table((name, *SCORE_HEADERS), [[n, *score_cells(s)] for n, s in scores.items()])
 
 
 def crossed_table(name: str, groups: Mapping[str, Breakdown]) -> str:
@@ -154,7 +128,7 @@ def crossed_table(name: str, groups: Mapping[str, Breakdown]) -> str:
     metrics = [metric.value for metric in Metric]
     kept = {n: g for n, g in groups.items() if g.total.leak_groups >= FEW_RUNS}
     rows = [[n, *(crossed_cell(g.by_metric.get(m)) for m in metrics)] for n, g in kept.items()]
-    return github((name, *metrics), rows)
+    return table((name, *metrics), rows)
 
 
 def crossed_cell(score: Score | None) -> str:
@@ -163,10 +137,6 @@ def crossed_cell(score: Score | None) -> str:
     return (
         f"{percent(score.median_error)} ({percent(score.bias, signed=True)}; {score.leak_groups})"
     )
-
-
-def github(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,9 @@ def test_the_verbs_are_those_of_the_front_door(capsys: pytest.CaptureFixture[str
     assert [line.split()[0] for line in listed if line[4:5].strip()] == names
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="argparse breaks lines elsewhere since 3.13"
+)
 def test_the_pages_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = [
         f"\n```console\n$ {' '.join(['penjing', *words, '--help'])}\n{page(words, capsys)}```\n"

@@ -1,0 +1,87 @@
+"""Figures in the documents are those of the last run that was written down."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penjing.cli.validate import percent
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every row of every table."""
+    lines = (line for line in text.splitlines() if line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def first_of_each_name(text: str) -> dict[str, list[str]]:
+    return {row[0]: row for row in reversed(rows(text))}
+
+
+def test_the_readme_has_the_measured_errors() -> None:
+    found = rows(read("README.md"))
+    for name, score in result("validate")["summary"]["headline"].items():
+        assert [
+            name,
+            str(score["leak_groups"]),
+            percent(score["median_error"]),
+            percent(score["mean_error"]),
+            percent(score["bias"], signed=True),
+            percent(score["interval_coverage"]),
+        ] in found
+    scored = result("validate")["summary"]["coverage"]["scored"]
+    assert f"beside {scored:,} public measurements" in read("README.md")
+
+
+def test_the_summary_is_printed_as_it_is() -> None:
+    summary, text = result("validate")["summary"], read("docs/results.md")
+    found = first_of_each_name(text)
+    for group in ("headline", "by_metric"):
+        for name, score in summary[group].items():
+            assert found[name][1:4] == [str(score[k]) for k in ("rows", "mapped", "leak_groups")]
+            assert found[name][4] == percent(score["median_error"])
+    assert f"({percent(summary['coverage']['share'])})" in text
+
+
+def test_the_bars_of_the_first_release_are_met() -> None:
+    """Coverage 80 %; 30 % median error of serving throughput, TPOT and pretraining."""
+    summary = result("validate")["summary"]
+    assert summary["coverage"]["share"] >= 0.8
+    for name in ("serving throughput", "serving throughput, saturated", "TPOT"):
+        assert summary["headline"][name]["median_error"] <= 0.30
+    assert summary["headline"]["pretraining throughput"]["median_error"] <= 0.30
+
+
+def test_the_table_of_plans_is_the_one_that_was_made() -> None:
+    plans = result("plans")["plans"]
+    found = first_of_each_name(read("docs/results.md"))
+    assert len(plans) == 18
+    for budget, plan in plans.items():
+        shown = found[budget]
+        if plan["fits"]:
+            assert shown[1:3] == [plan["layout"], f"{plan['tokens_per_s']:,.0f}"]
+        else:
+            assert shown[1].startswith("does not fit")
+
+
+@pytest.mark.parametrize("name", sorted(f.stem for f in RESULTS.glob("*.json")))
+def test_a_result_says_where_and_when_and_of_what(name: str) -> None:
+    found = result(name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
+    assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
+    assert found["commit_is_complete"] is True
+    assert found["machine"]["cores"] >= 1
