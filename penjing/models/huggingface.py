@@ -47,7 +47,8 @@ def model_from_hf(raw: Mapping[str, object], name: str) -> ModelConfig:
     config = ConfigJson(raw, name)
     model_type = config.text("model_type")
     if model_type not in _FAMILIES:
-        raise UnknownName("model_type", model_type, _FAMILIES, f"in the config of {name}")
+        known = f"known are {', '.join(sorted(_FAMILIES))}; in the config of {name}"
+        raise UnknownName("model_type", model_type, _FAMILIES, known)
     model = _FAMILIES[model_type](config)
     config.refuse_unread(model_type)
     return model

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from penjing.cost.training_setup import STACKS, TrainStack
-from penjing.errors import Unpublished
+from penjing.errors import Contradiction, Unpublished
 from penjing.hardware.budget import Budget
 from penjing.hardware.chip import Chip
 from penjing.models.config import ModelConfig
@@ -32,9 +32,10 @@ class Terms:
 def make_plan(model: ModelConfig, job: Job, budget: Budget, terms: Terms) -> Plan:
     """The best way to do ``job`` with ``budget``.
 
-    Raises ``DoesNotFit`` where there is none, and ``Unpublished`` where a chip lacks a figure
-    that the answer rests on.
+    Raises ``DoesNotFit`` where there is none, ``Unpublished`` where a chip lacks a figure that the
+    answer rests on, and ``Contradiction`` where the model has no positions for so many tokens.
     """
+    _check_context(model, job)
     limits, prices, notes = terms.limits, terms.prices, budget.notes
     match job:
         case ServeJob():
@@ -52,6 +53,23 @@ def make_plan(model: ModelConfig, job: Job, budget: Budget, terms: Terms) -> Pla
             return rl_plan(model, job, budget, terms.stack, limits, prices, notes)
         case _:
             assert_never(job)
+
+
+def _check_context(model: ModelConfig, job: Job) -> None:
+    match job:
+        case ServeJob():
+            longest, flags = job.input_tokens + job.output_tokens, "--input and --output"
+        case TrainJob():
+            longest, flags = job.sequence, "--sequence"
+        case RlJob():
+            longest, flags = job.input_tokens + job.longest_output, "--input and --longest"
+        case _:
+            assert_never(job)
+    if longest > model.max_positions:
+        raise Contradiction(
+            f"{job.model} has {model.max_positions:,} positions, fewer than the {longest:,} tokens "
+            f"of {flags}: ask for fewer, or give a config.json with a longer context"
+        )
 
 
 def _check_objective(

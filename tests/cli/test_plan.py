@@ -208,15 +208,16 @@ def test_a_config_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "vocab_size": 512,
-        "max_position_embeddings": 128,
+        "max_position_embeddings": 256,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
     }
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config), encoding="utf-8")
+    short = ("--input", "64", "--output", "192")
     for path in (str(file), str(tmp_path)):
-        served(planned(capsys, "--model", path, "--chips", "1xL20", "--input", "64"))
+        served(planned(capsys, "--model", path, "--chips", "1xL20", *short))
     file.write_text(json.dumps(config | {"hidden_size": 63}), encoding="utf-8")
     status, error, _ = refused(capsys, "--model", str(file), "--chips", "1xL20")
     assert (status, error["type"]) == (2, "Contradiction")

@@ -135,7 +135,12 @@ def test_a_window_on_a_family_that_has_none_is_refused(bundled: Bundled) -> None
     ("name", "keys", "error", "match"),
     [
         ("Llama-3-8B", {"model_type": None}, BadFile, "model_type is missing"),
-        ("Llama-3-8B", {"model_type": "lama"}, UnknownName, "nearest: llama; in the config of"),
+        (
+            "Llama-3-8B",
+            {"model_type": "lama"},
+            UnknownName,
+            "nearest: llama; known are deepseek_v2, ",
+        ),
         ("Llama-3-8B", {"hidden_act": "gelu"}, UnknownName, "known: silu"),
         ("Llama-3-8B", {"hidden_size": "4096"}, BadFile, "must be a whole number"),
         ("Llama-3-8B", {"hidden_size": 10**8}, BadQuantity, "hidden_size is 100000000"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from penjing.cost.training_setup import STACKS
-from penjing.errors import DoesNotFit, PenjingError, Unpublished
+from penjing.errors import Contradiction, DoesNotFit, PenjingError, Unpublished
 from penjing.hardware.budget import Budget
 from penjing.models.catalogue import load_model
 from penjing.plan.job import Job, Objective, RlJob, ServeJob, TrainJob
@@ -118,3 +118,25 @@ def test_no_ranking_by_a_power_that_nobody_knows(budget: FindBudget) -> None:
     assert isinstance(figures, ServeFigures)
     assert figures.power_w is None
     assert figures.joules_per_token is None
+
+
+@pytest.mark.parametrize(
+    ("job", "flags"),
+    [
+        (replace(SERVE, input_tokens=131_000), "--input and --output"),
+        (replace(TRAIN, sequence=131_073), "--sequence"),
+        (replace(RL, longest_output=131_000), "--input and --longest"),
+    ],
+)
+def test_a_model_is_not_asked_for_more_than_its_context(
+    refusal: Refuse, job: Job, flags: str
+) -> None:
+    error = refusal(job, "1xH20")
+    assert isinstance(error, Contradiction)
+    said = str(error)
+    assert said.startswith(f"{SMALL} has 131,072 positions, fewer than the 131,")
+    assert f" tokens of {flags}: ask for fewer" in said
+
+
+def test_a_context_may_be_filled(planned: MakePlan) -> None:
+    assert planned(replace(SERVE, input_tokens=131_072 - 512), "1xH20").groups

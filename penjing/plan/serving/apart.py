@@ -309,7 +309,8 @@ def _running(decode: Decode, rate: float, traffic: Traffic) -> tuple[float, floa
     step = np.asarray(steady.step_s)[decode.depth]
     sequences = np.asarray(steady.sequences)[0]
     served = np.maximum.accumulate(sequences / token) / traffic.output_tokens
-    running = float(np.interp(rate, served, sequences))
+    # Below the rate of one sequence that never rests, one runs for a part of the time.
+    running = float(np.interp(rate, [0.0, *served], [0.0, *sequences]))
     return (
         running,
         float(np.interp(running, sequences, token)),
