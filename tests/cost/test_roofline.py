@@ -360,3 +360,13 @@ def test_numerics_of_r1_need_fp8_units_to_pay() -> None:
     wide = gemm("x", 4096.0, 7168, 7168)
     assert microseconds(op, "H20") < 0.7 * microseconds(wide, "H20")
     assert microseconds(op, "A100 80GB SXM") > 0.9 * microseconds(wide, "A100 80GB SXM")
+
+
+def test_operators_of_other_formats_share_no_kernel() -> None:
+    """Both multiply in BF16; what they read, and so the curve, is another."""
+    wide, narrow = (
+        decode_attention("core", 64.0, 1.0, 4096.0, 32, 8, 128, lane=form) for form in (BF16, FP8)
+    )
+    both = [float(t.seconds) for t in time_ops([wide, narrow], hardware("H20"))]
+    assert both == [float(time(op, hardware("H20")).seconds) for op in (wide, narrow)]
+    assert hardware("H20").kernel(wide).curve != hardware("H20").kernel(narrow).curve
