@@ -32,7 +32,7 @@ from penjing.plan.plan import (
 )
 from penjing.plan.predicted import basis_of, inverse, predicted, provenance, times
 from penjing.plan.price import Price, price_line
-from penjing.plan.training.search import Step, TrainChoice, TrainFound, search_training
+from penjing.plan.training.search import Step, TrainChoice, TrainFound, search_training, trains
 from penjing.units import format_bytes
 
 ALTERNATIVES = 5
@@ -105,14 +105,15 @@ def does_not_train(
 
 
 def _more_chips(model: ModelConfig, budget: Budget, shared: Step, weights: str) -> str:
-    """The smallest doubling of the first chip's count that trains."""
+    """The smallest doubling of the first chip's count that trains, and the batch it takes."""
     cluster = budget.clusters[0]
     count = cluster.count * 2
     while count <= _MOST_CHIPS:
         batch = -(-shared.batch // count) * count
         again = replace(shared, batch=batch)
-        if search_training(model, cluster.chip, count, again, weights).choices:
-            return f"{count}x{cluster.chip.name}"
+        if trains(model, cluster.chip, count, again, weights):
+            needed = f" with --batch {batch}" if batch != shared.batch else ""
+            return f"{count}x{cluster.chip.name}{needed}"
         count *= 2
     return ""
 

@@ -94,6 +94,23 @@ def search_training(
     )
 
 
+def trains(model: ModelConfig, chip: Chip, chips: int, shared: Step, weights: str = AUTO) -> bool:
+    """Whether any layout fits and can be timed; far quicker than to time them all."""
+    hardware = Hardware.of(chip, chips)
+    for _, formats in training_formats(model, chip, weights):
+        for bare in setups(model, chips, chip.node_chips, shared):
+            setup = replace(bare, numerics=Numerics(weights=formats))
+            leanest, memory = _variant(model, setup, chip, shared, *_LEANEST)
+            if memory.shortfall_bytes:
+                continue
+            try:
+                train_step(model, leanest, hardware)
+            except Unpublished:  # a link that this layout needs
+                continue
+            return True
+    return False
+
+
 def training_formats(
     model: ModelConfig, chip: Chip, wanted: str
 ) -> Iterator[tuple[str, WeightFormats]]:
@@ -153,20 +170,21 @@ def _expert_degrees(model: ModelConfig, stage: int) -> list[int]:
     return [e for e in powers if stage % e == 0 and all(n % e == 0 for n in counts)]
 
 
-# Ways to save memory; the last is the leanest of all.
+# Ways to save memory.
 _VARIANTS = tuple(
     (offload, recompute, zero)
     for offload in (False, True)
     for recompute in Recompute
     for zero in Zero
 )
+_LEANEST = _VARIANTS[-1]
 
 
 def _fitting(
     model: ModelConfig, setup: TrainSetup, chip: Chip, shared: Step
 ) -> tuple[list[tuple[TrainSetup, TrainMemory]], float]:
     """The variants that fit, offloaded ones only where no other does; what the leanest lacks."""
-    least = _variant(model, setup, chip, shared, *_VARIANTS[-1])[1].shortfall_bytes
+    least = _variant(model, setup, chip, shared, *_LEANEST)[1].shortfall_bytes
     found: list[tuple[TrainSetup, TrainMemory]] = []
     for offload, recompute, zero in _VARIANTS if least == 0 else ():
         if offload and not all(kept.offload for kept, _ in found):

@@ -230,6 +230,20 @@ def test_too_little_memory_says_what_lacks_and_what_would_do(refusal: Refuse) ->
         assert not found_for(job, f"{int(count) // 2}xH20").choices
 
 
+def test_no_more_chips_are_offered_than_links_are_known_for(refusal: Refuse) -> None:
+    """Eight 4090s share a node; between nodes nothing is published."""
+    error = refusal(replace(LARGE, model="R1-Distill-Llama-70B"), "4x4090")
+    assert isinstance(error, DoesNotFit)
+    assert error.nearest == ""
+
+
+def test_a_batch_too_small_for_the_chips_offered_is_raised(refusal: Refuse) -> None:
+    error = refusal(replace(JOB, model="R1-Distill-Llama-70B", batch=6), "2xH20")
+    assert isinstance(error, DoesNotFit)
+    count, _, batch = error.nearest.partition("xH20 with --batch ")
+    assert int(batch) % int(count) == 0
+
+
 def test_a_batch_that_nothing_divides_names_one_that_does(
     refusal: Refuse, planned: MakePlan
 ) -> None:

@@ -32,6 +32,7 @@ from penjing.plan.training.search import (
     setups,
     training_formats,
     training_layouts,
+    trains,
 )
 
 SMALL = "R1-Distill-Qwen-1.5B"
@@ -258,6 +259,22 @@ def test_a_link_that_nobody_published_is_told() -> None:
     )
     with pytest.raises(Unpublished, match="MLU590"):
         search(SMALL, "MLU590", 1, step())
+
+
+@pytest.mark.parametrize(
+    ("model", "chip", "chips"),
+    [
+        (SMALL, "H20", 1),
+        ("R1-Distill-Qwen-32B", "4090", 8),
+        ("R1-Distill-Qwen-32B", "4090", 32),
+        ("Moonlight-16B-A3B", "L20", 8),
+        ("DeepSeek-R1", "H20", 16),
+        ("DeepSeek-R1", "H20", 64),
+    ],
+)
+def test_what_trains_is_what_a_search_finds(model: str, chip: str, chips: int) -> None:
+    found = search(model, chip, chips, step(2048, 64))
+    assert trains(load_model(model), part(chip), chips, step(2048, 64)) is bool(found.choices)
 
 
 def test_more_chips_train_faster() -> None:
