@@ -93,7 +93,10 @@ def load_of(row: Row, replicas: int) -> Load:
 
 
 def _requests(text: str) -> float:
-    return number(text, "number of requests", MOST_REQUESTS)
+    requests = number(text, "number of requests", MOST_REQUESTS)
+    if requests == 0:
+        raise Unmapped("number of requests of zero")
+    return requests
 
 
 def _rate(text: str) -> float | None:

@@ -55,9 +55,9 @@ def test_the_load_on_one_of_two_replicas(row: MakeRow, text: str, load: Load) ->
     assert labels.load_of(row(concurrency_or_batch=text), 2) == load
 
 
-@pytest.mark.parametrize("text", ["", "plenty", "5 prompts @ 0 qps"])
+@pytest.mark.parametrize("text", ["", "plenty", "5 prompts @ 0 qps", "0 prompts @ 1 rps", "0"])
 def test_a_load_that_is_not_stated_is_not_guessed(row: MakeRow, text: str) -> None:
-    with pytest.raises(Unmapped, match=r"load not stated|request rate of zero"):
+    with pytest.raises(Unmapped, match=r"load not stated|request(s| rate) of zero"):
         labels.load_of(row(concurrency_or_batch=text), 1)
 
 

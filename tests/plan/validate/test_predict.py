@@ -59,7 +59,7 @@ def number_or_reason(row: Row) -> float | str:
         ({"phase": "kernel"}, "single kernels are what the efficiency curves were fitted to"),
         ({"phase": "singing"}, "phase 'singing' is not modelled"),
         ({"chip": "MetaX C500", "chips_total": "8", "parallelism": "tp8"}, "MetaX C500: "),
-        ({"phase": "decode-only", "concurrency_or_batch": "0"}, "no finite prediction"),
+        ({"phase": "decode-only", "concurrency_or_batch": "0"}, "number of requests of zero"),
     ],
 )
 def test_why_a_row_has_no_prediction(row: MakeRow, changes: dict[str, str], reason: str) -> None:
@@ -75,6 +75,15 @@ def test_a_bug_is_not_taken_for_a_row_without_prediction(
 
     monkeypatch.setattr("penjing.plan.validate.predict.serving", broken)
     with pytest.raises(ZeroDivisionError):
+        predict(row())
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf, math.nan])
+def test_no_finite_number_is_no_prediction(
+    row: MakeRow, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    monkeypatch.setattr("penjing.plan.validate.predict.serving", lambda _: value)
+    with pytest.raises(Unmapped, match="no finite prediction"):
         predict(row())
 
 
