@@ -43,8 +43,10 @@ def test_the_readme_has_the_measured_errors() -> None:
             percent(score["bias"], signed=True),
             percent(score["interval_coverage"]),
         ] in found
-    scored = result("validate")["summary"]["coverage"]["scored"]
-    assert f"beside {scored:,} public measurements" in read("README.md")
+    summary = result("validate")["summary"]
+    scored, families = summary["coverage"]["scored"], len(summary["by_chip_family"])
+    said = f"beside {scored:,} public measurements on {families} families of chips"
+    assert said in read("README.md")
 
 
 def test_the_summary_is_printed_as_it_is() -> None:
