@@ -1,14 +1,13 @@
 """One optimizer step of training, in seconds by cause.
 
-The forward pass is the serving prefill without a cache. Backward does each product twice and
-each attention five halves times (FlashAttention recomputes the scores: arXiv 2307.08691, section
-3.1), and repeats the collectives. A pipeline of p stages with v virtual ones each waits
-(p - 1) / (m v) of its m micro-batches (arXiv 2104.04473, section 2.2).
+The forward pass is the serving prefill without a cache. A pipeline of p stages with v virtual ones
+each waits (p - 1) / (m v) of its m micro-batches (arXiv 2104.04473, section 2.2).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from penjing.cost.backward import backward_calls
 from penjing.cost.forward import forward_ops
 from penjing.cost.layout import Layout
 from penjing.cost.network import collective_seconds
@@ -26,14 +25,6 @@ DATA_OVERLAP = 0.9
 # quarter of the memory bandwidth of a socket with eight DDR5 channels.
 HOST_LINK_BYTES_PER_S = 25e9
 HOST_MEMORY_BYTES_PER_S = 60e9
-_BACKWARD = {
-    Kind.GEMM: 2.0,
-    Kind.GROUPED_GEMM: 2.0,
-    Kind.PREFILL_ATTENTION: 2.5,
-    Kind.PREFILL_LATENT: 2.5,
-    Kind.ELEMENTWISE: 2.0,
-}
-_ADAPTER_BACKWARD = _BACKWARD | {Kind.GEMM: 1.0, Kind.GROUPED_GEMM: 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +138,8 @@ def _pass_s(
 
 
 def _backward_s(model: ModelConfig, setup: TrainSetup, timings: Sequence[Timing]) -> float:
-    """Backward of one micro-batch; under adapters a product has one gradient, not two."""
-    factors = _ADAPTER_BACKWARD if setup.adapters else _BACKWARD
-    back = _pass_s(timings, setup.stack, lambda op: factors.get(op.kind, 1.0))
+    """The operators of ``backward_ops`` for one micro-batch, from the timings of forward."""
+    back = _pass_s(timings, setup.stack, lambda op: backward_calls(op, adapters=setup.adapters))
     return max(back, _host_s(model, setup.stack) * 2 / 3) / setup.layout.pipeline
 
 

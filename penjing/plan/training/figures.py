@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from penjing.cost.backward import backward_ops
 from penjing.cost.energy import pass_power_w
 from penjing.cost.interval import Metric
 from penjing.cost.memory import usable_bytes
-from penjing.cost.roofline import Bound, Hardware, Timing, total_seconds
+from penjing.cost.roofline import Bound, Hardware, Timing, time_ops, total_seconds
 from penjing.cost.training_memory import TrainMemory
 from penjing.cost.training_step import (
     TrainStep,
@@ -166,14 +167,20 @@ def parts_s(step: TrainStep) -> dict[str, float]:
 
 
 def training_operators(model: ModelConfig, choice: TrainChoice) -> tuple[OperatorClass, ...]:
-    """Classes of one micro-batch going forward; backward repeats them at 2 to 2.5 times."""
+    """Classes of one micro-batch going forward through all stages, and back."""
+    setup, stretch = choice.setup, choice.setup.stack.kernel_factor
 
     def forward(on: Hardware) -> tuple[Timing, ...]:
-        return micro_batch_timings(model, choice.setup, on)
+        return micro_batch_timings(model, setup, on)
 
-    stretch = choice.setup.stack.kernel_factor
-    seconds = float(total_seconds(choice.step.timings)) * stretch
-    return operator_classes("forward", forward, choice.hardware, seconds, stretch)
+    def backward(on: Hardware) -> list[Timing]:
+        return time_ops(backward_ops(t.op for t in forward(on)), on)
+
+    found: tuple[OperatorClass, ...] = ()
+    for phase, timings_on in (("forward", forward), ("backward", backward)):
+        seconds = float(total_seconds(timings_on(choice.hardware))) * stretch
+        found += operator_classes(phase, timings_on, choice.hardware, seconds, stretch)
+    return found
 
 
 def _figures(

@@ -146,8 +146,8 @@ def test_gains_come_from_faster_chips_on_both_sides(
 @pytest.mark.parametrize("chips", BUDGETS)
 def test_both_passes_are_in_the_table(planned: MakePlan, chips: str) -> None:
     rows = planned(JOB, chips).operators
-    assert list(dict.fromkeys(row.phase for row in rows)) == ["rollout", "forward"]
-    for phase in ("rollout", "forward"):
+    assert list(dict.fromkeys(row.phase for row in rows)) == ["rollout", "forward", "backward"]
+    for phase in ("rollout", "forward", "backward"):
         assert sum(row.share for row in rows if row.phase == phase) == pytest.approx(1.0)
 
 
