@@ -1,0 +1,258 @@
+"""What modules compute with: kernels that write into lasting buffers, or differentiable copies.
+
+Serving and training call the same kernel for the forward pass, so their bits are the same; only
+training also keeps what the backward pass needs. That pass differentiates the formulas of
+``kernels.reference``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from penjing.models.kernels import reference
+from penjing.models.kernels.choice import Kernels
+from penjing.models.kernels.reference import Heads, Routing, Spans
+
+Formula = Callable[..., Tensor]
+
+
+class Buffers:
+    """Named memory that is reused from layer to layer and step to step.
+
+    A buffer grows to the largest shape ever asked for and is never given back: after one pass at
+    full size, no step allocates.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._held: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        size = 1
+        for dim in shape:
+            size *= dim
+        held = self._held.get(name)
+        if held is None or held.dtype is not dtype or held.numel() < size:
+            held = self._held[name] = torch.empty(size, dtype=dtype, device=self._device)
+        return held[:size].view(shape)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(held.nbytes for held in self._held.values())
+
+
+class Arithmetic:
+    """Each operation under the name of its result, which is the name of its buffer.
+
+    With ``buffers`` a result lives until the next one of that name, and no gradient can be had;
+    without, results are fresh tensors.
+    """
+
+    def __init__(self, kernels: Kernels, buffers: Buffers | None = None) -> None:
+        self.kernels = kernels
+        self._buffers = buffers
+
+    def join(self, name: str, *parts: Tensor) -> Tensor:
+        """Side by side, along the last axis."""
+        if self._buffers is None:
+            return torch.cat(parts, -1)
+        shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+        return torch.cat(parts, -1, out=self._out(name, shape, parts[0].dtype, parts[0]))
+
+    def pick(self, name: str, table_VD: Tensor, rows_T: Tensor) -> Tensor:
+        """Rows of a table. [T, D]"""
+        if self._buffers is None:
+            return table_VD[rows_T]
+        out = self._out(name, (rows_T.shape[0], table_VD.shape[1]), table_VD.dtype, table_VD)
+        return torch.index_select(table_VD, 0, rows_T, out=out)
+
+    def linear(
+        self,
+        name: str,
+        x_TI: Tensor,
+        w_OI: Tensor,
+        bias_O: Tensor | None = None,
+        residual_TO: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """x @ w.T + bias + residual, in ``dtype``, or that of x. [T, O]"""
+        dtype = dtype or x_TI.dtype
+        shape = (x_TI.shape[0], w_OI.shape[0])
+
+        def kernel(x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+            out = self._out(name, shape, dtype, x)
+            self.kernels.linear(x, w, bias, residual, out)
+            return out
+
+        def formula(x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+            return reference.linear(x, w, bias, residual, dtype)
+
+        return self._run(kernel, formula, x_TI, w_OI, bias_O, residual_TO)
+
+    def heads(self, name: str, x_TNI: Tensor, w_NOI: Tensor) -> Tensor:
+        """For each head x @ w.T. [T, N, O]"""
+
+        def kernel(x: Tensor, w: Tensor) -> Tensor:
+            out = self._out(name, (*x.shape[:2], w.shape[1]), x.dtype, x)
+            self.kernels.heads(x, w, out)
+            return out
+
+        return self._run(kernel, reference.heads, x_TNI, w_NOI)
+
+    def absorb(self, name: str, q_TNH: Tensor, w_NPC: Tensor) -> Tensor:
+        """The first P values of each query through w, the rest as they are. [T, N, C + H - P]"""
+        inner, width = w_NPC.shape[1:]
+        shape = (*q_TNH.shape[:2], width + q_TNH.shape[2] - inner)
+
+        def kernel(q: Tensor, w: Tensor) -> Tensor:
+            out = self._out(name, shape, q.dtype, q)
+            self.kernels.heads_across(q[..., :inner], w, out[..., :width])
+            out[..., width:] = q[..., inner:]
+            return out
+
+        def formula(q: Tensor, w: Tensor) -> Tensor:
+            return torch.cat((reference.heads_across(q[..., :inner], w), q[..., inner:]), -1)
+
+        return self._run(kernel, formula, q_TNH, w_NPC)
+
+    def experts(self, name: str, x_TI: Tensor, w_EOI: Tensor, routing: Routing) -> Tensor:
+        """Rows in places of ``routing``. [A, O]"""
+
+        def kernel(x: Tensor, w: Tensor) -> Tensor:
+            out = self._out(name, (routing.tokens_A.shape[0], w.shape[1]), x.dtype, x)
+            self.kernels.experts(x, w, routing, out)
+            return out
+
+        def formula(x: Tensor, w: Tensor) -> Tensor:
+            return reference.experts(x, w, routing)
+
+        return self._run(kernel, formula, x_TI, w_EOI)
+
+    def combine(self, name: str, y_AD: Tensor, routing: Routing, base_TD: Tensor) -> Tensor:
+        """base + each token's weighted results. [T, D]"""
+
+        def kernel(y: Tensor, weights: Tensor, base: Tensor) -> Tensor:
+            out = self._out(name, base.shape, base.dtype, base)
+            self.kernels.combine(y, weights, routing.places_TK, base, out)
+            return out
+
+        def formula(y: Tensor, weights: Tensor, base: Tensor) -> Tensor:
+            return reference.combine(y, weights, routing.places_TK, base)
+
+        return self._run(kernel, formula, y_AD, routing.weights_TK, base_TD)
+
+    def rms_norm(self, name: str, x_TD: Tensor, w_D: Tensor, eps: float) -> Tensor:
+        """x / rms(x) * w. [T, D]"""
+
+        def kernel(x: Tensor, w: Tensor) -> Tensor:
+            out = self._out(name, x.shape, x.dtype, x)
+            self.kernels.rms_norm(x, w, eps, out)
+            return out
+
+        def formula(x: Tensor, w: Tensor) -> Tensor:
+            return reference.rms_norm(x, w, eps)
+
+        return self._run(kernel, formula, x_TD, w_D)
+
+    def norm_heads(self, x_TNH: Tensor, w_H: Tensor, eps: float) -> Tensor:
+        """``rms_norm`` of each head by itself, with buffers in place. [T, N, H]"""
+
+        def kernel(x: Tensor) -> Tensor:
+            out = torch.empty_like(x) if self._buffers is None else x
+            self.kernels.norm_heads(x, w_H, eps, out)
+            return out
+
+        def formula(x: Tensor, w: Tensor) -> Tensor:
+            return reference.rms_norm(x, w, eps)
+
+        return self._run(lambda x, w: kernel(x), formula, x_TNH, w_H)
+
+    def rope(
+        self, x_TND: Tensor, turns_PR: Tensor, positions_T: Tensor, *, interleaved: bool
+    ) -> Tensor:
+        """Turned by position, with buffers in place. [T, N, D]"""
+
+        def kernel(x: Tensor) -> Tensor:
+            out = x.clone() if self._buffers is None else x
+            self.kernels.rope(out, turns_PR, positions_T, interleaved)
+            return out
+
+        def formula(x: Tensor) -> Tensor:
+            return reference.rope(x, turns_PR, positions_T, interleaved)
+
+        return self._run(kernel, formula, x_TND)
+
+    def silu_mul(self, name: str, x_TF: Tensor) -> Tensor:
+        """silu(gate) * up. [T, F]"""
+
+        def kernel(x: Tensor) -> Tensor:
+            out = self._out(name, (x.shape[0], x.shape[1] // 2), x.dtype, x)
+            self.kernels.silu_mul(x, out)
+            return out
+
+        return self._run(kernel, reference.silu_mul, x_TF)
+
+    def attend(self, name: str, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans) -> Tensor:
+        """Attention of each span over its own rows. [T, N, value_dim]"""
+
+        def kernel(q: Tensor, kv: Tensor) -> Tensor:
+            out = self._out(name, (*q.shape[:2], heads.value_dim), q.dtype, q)
+            self.kernels.attend(q, kv, heads, spans, out)
+            return out
+
+        def formula(q: Tensor, kv: Tensor) -> Tensor:
+            return reference.attend(q, kv, heads, spans)
+
+        return self._run(kernel, formula, q_TNH, kv_SW)
+
+    def log_sum_exp(self, logits_TV: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each row: log of the sum of exponentials, and the lowest id of the largest logit."""
+        best_T = torch.empty(len(logits_TV), dtype=torch.int64, device=logits_TV.device)
+
+        def kernel(logits: Tensor) -> Tensor:
+            out = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+            self.kernels.log_sum_exp(logits, out, best_T)
+            return out
+
+        return self._run(kernel, reference.log_sum_exp, logits_TV), best_T
+
+    def _out(self, name: str, shape: Sequence[int], dtype: torch.dtype, near: Tensor) -> Tensor:
+        if self._buffers is None:
+            return torch.empty(shape, dtype=dtype, device=near.device)
+        return self._buffers(name, shape, dtype)
+
+    def _run(self, kernel: Formula, formula: Formula, *tensors: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled() or not any(
+            t is not None and t.requires_grad for t in tensors
+        ):
+            return kernel(*tensors)
+        assert self._buffers is None, "a gradient needs results that stay"
+        result: Tensor = _Differentiable.apply(kernel, formula, *tensors)
+        return result
+
+
+class _Differentiable(torch.autograd.Function):
+    """Forward by the kernel; backward through the formula, computed again from the inputs."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, kernel: Formula, formula: Formula, *tensors: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        ctx.formula = formula
+        return kernel(*tensors)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = [None if t is None else t.detach() for t in ctx.saved_tensors]
+        needed = ctx.needs_input_grad[2:]
+        for tensor, need in zip(saved, needed, strict=True):
+            if tensor is not None and need:
+                tensor.requires_grad_()
+        with torch.enable_grad():
+            out = ctx.formula(*saved)
+        sought = [t for t, need in zip(saved, needed, strict=True) if t is not None and need]
+        found = iter(torch.autograd.grad(out, sought, grad))
+        return (None, None, *(next(found) if need else None for need in needed))

@@ -1,0 +1,140 @@
+// x @ w.T for many rows at once, and the same for a list of products: heads, or experts.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "dot.h"
+
+constexpr int PANEL_N = 24;          // rows of w in one piece of work
+constexpr int HELD_N = 2 * TILE_N;   // of them, those that a thread holds in its first cache
+constexpr int PANEL_M = 64;          // rows of x that pass over it before the next ones do
+
+// out[m] = x[m] @ w.T (+ bias) (+ residual[m]); x[m] is row index[m] of x where there is an index.
+template <class T, class O>
+struct Product {
+    const T* x;
+    const int32_t* index;
+    int64_t ldx;
+    const T* w;
+    int64_t ldw;
+    const T* bias;
+    const O* residual;
+    int64_t ldr;
+    O* out;
+    int64_t ldo;
+    int m, n, k;
+};
+
+template <class L, class T, class O>
+struct Panel {
+    const Product<T, O>& p;
+    const L* left;  // rows of x as the tiles take them
+    int64_t ldl;
+    int n0, n;
+    float sums[PANEL_M * PANEL_N];
+    float right[HELD_N * BLOCK_K];  // of w, where tiles take fp32
+
+    Panel(const Product<T, O>& p, const L* left, int64_t ldl, int n0)
+        : p(p), left(left), ldl(ldl), n0(n0), n(std::min(PANEL_N, p.n - n0)) {}
+
+    void run() {
+        for (int m0 = 0; m0 < p.m; m0 += PANEL_M) {
+            int m = std::min(PANEL_M, p.m - m0);
+            memset(sums, 0, sizeof(float) * m * PANEL_N);
+            if (m <= TILE_M) stream(m0, m);
+            else
+                for (int j = 0; j < n; j += HELD_N) block(m0, m, j, std::min(HELD_N, n - j));
+            finish(m0, m);
+        }
+    }
+
+    // Few rows: w is read once, row by row, as memory likes it.
+    void stream(int m0, int m) {
+        const int wide = widest(m);
+        for (int j = 0; j < n; j += wide)
+            for (int at = 0; at < p.k; at += BLOCK_K) {
+                const L* a[TILE_M];
+                const T* b[8];
+                rows_of(m0, m, at, a);
+                int count = std::min(wide, n - j);
+                for (int i = 0; i < count; i++) b[i] = p.w + (n0 + j + i) * p.ldw + at;
+                dots(m, count, a, b, std::min(BLOCK_K, p.k - at), sums + j, PANEL_N);
+            }
+    }
+
+    // Many rows: a block of w stays in the first cache while they pass.
+    void block(int m0, int m, int j0, int count) {
+        for (int at = 0; at < p.k; at += BLOCK_K) {
+            int k = std::min(BLOCK_K, p.k - at);
+            const L* b[HELD_N];
+            for (int j = 0; j < count; j++)
+                b[j] = held(p.w + (n0 + j0 + j) * p.ldw + at, j, k, left);
+            for (int i = 0; i < m; i += TILE_M) {
+                const L* a[TILE_M];
+                int rows = std::min(TILE_M, m - i);
+                rows_of(m0 + i, rows, at, a);
+                for (int j = 0; j < count; j += TILE_N)
+                    dots(rows, std::min(TILE_N, count - j), a, b + j, k,
+                         sums + i * PANEL_N + j0 + j, PANEL_N);
+            }
+        }
+    }
+
+    void rows_of(int m0, int m, int at, const L** a) {
+        for (int i = 0; i < m; i++) a[i] = left + (p.index ? p.index[m0 + i] : m0 + i) * ldl + at;
+    }
+
+    const T* held(const T* w, int, int, const T*) { return w; }
+
+    const float* held(const bf16* w, int j, int k, const float*) {
+        float* to = right + j * BLOCK_K;
+        for (int i = 0; i < k; i += LANES) store_up_to(to + i, load_up_to(w + i, k - i), k - i);
+        return to;
+    }
+
+    void finish(int m0, int m) {
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < n; j += LANES) {
+                int rest = n - j, at = n0 + j;
+                vf y = load_up_to(sums + i * PANEL_N + j, rest);
+                if (p.bias) y += load_up_to(p.bias + at, rest);
+                if (p.residual) y += load_up_to(p.residual + (m0 + i) * p.ldr + at, rest);
+                store_up_to(p.out + (m0 + i) * p.ldo + at, y, rest);
+            }
+    }
+};
+
+// All products of a list; every x is a part of the `rows` rows of `width` values from list[0].x on.
+template <class T, class O>
+static void multiply(const std::vector<Product<T, O>>& list, int64_t rows, int64_t width,
+                     int threads) {
+    typedef typename LeftOf<T>::type L;
+    constexpr bool same = sizeof(L) == sizeof(T);
+    static thread_local std::vector<float> kept;
+    static thread_local std::vector<std::pair<int, int>> kept_panels;
+    std::vector<std::pair<int, int>>& panels = kept_panels;
+    panels.clear();
+    for (int i = 0; i < (int)list.size(); i++)
+        for (int n = 0; n < list[i].n && list[i].m; n += PANEL_N) panels.push_back({i, n});
+    const T* x = list[0].x;
+    const int64_t ldx = list[0].ldx, ldl = same ? ldx : width;
+    if (!same && (int64_t)kept.size() < rows * width) kept.resize(rows * width);
+    float* wide = kept.data();
+    const L* left = same ? (const L*)x : (const L*)wide;
+    const int share = std::max<int>(1, panels.size() / (4 * threads));
+#pragma omp parallel num_threads(threads)
+    {
+        if (!same) {
+#pragma omp for schedule(static)
+            for (int64_t row = 0; row < rows; row++)
+                for (int64_t i = 0; i < width; i += LANES)
+                    store_up_to(wide + row * width + i, load_up_to(x + row * ldx + i, width - i),
+                                width - i);
+        }
+#pragma omp for schedule(dynamic, share)
+        for (int i = 0; i < (int)panels.size(); i++) {
+            const Product<T, O>& p = list[panels[i].first];
+            Panel<L, T, O>(p, left + (p.x - x), ldl, panels[i].second).run();
+        }
+    }
+}
