@@ -55,12 +55,14 @@ class PagePool:
         """
         return self._take(ids, self._lookup(ids))
 
-    def begin(self, ids: list[int], *, spare: int = 0) -> tuple[list[int], int] | None:
+    def begin(
+        self, ids: list[int], *, spare: int = 0, reads_index: bool = True
+    ) -> tuple[list[int], int] | None:
         """Pages for all of ``ids``, and how many of its tokens they hold already.
 
         None, with nothing changed or counted, if that would leave fewer than ``spare`` available.
         """
-        known = self._lookup(ids)
+        known = self._lookup(ids) if reads_index else []
         num_fresh = self.num_pages_for(len(ids)) - len(known)
         num_woken = sum(1 for page in known if not self._references[page])
         if num_fresh + num_woken + spare > self.num_available:

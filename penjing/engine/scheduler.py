@@ -250,7 +250,8 @@ class Scheduler:
         key, least = self._refused
         if num_running and key == sequence.key and to_spare <= least:
             return False  # without looking up a long prompt in every step
-        begun = self._pool.begin(sequence.ids, spare=num_running)
+        known = sequence.reads_index
+        begun = self._pool.begin(sequence.ids, spare=num_running, reads_index=known)
         if begun is None:
             assert num_running, "the engine let a sequence outgrow the pool"
             self._refused = (sequence.key, to_spare)

@@ -28,6 +28,7 @@ class Sequence:
     num_computed: int = field(init=False, default=0)
     pages: list[int] = field(init=False, default_factory=list, repr=False)
     status: Status = field(init=False, default=Status.WAITING)
+    reads_index: bool = True  # whether cached pages may stand in for computing its tokens
     # A group is one prompt with several samples. The first computes the prompt, the others wait
     # for it; both fields are empty again once that is done.
     leader: Sequence | None = field(init=False, default=None, repr=False)

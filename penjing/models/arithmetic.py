@@ -6,10 +6,10 @@ training also keeps what the backward pass needs. That pass differentiates the f
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from penjing.models.kernels import reference
 from penjing.models.kernels.choice import Kernels
@@ -37,6 +37,10 @@ class Buffers:
         if held is None or held.dtype is not dtype or held.numel() < size:
             held = self._held[name] = torch.empty(size, dtype=dtype, device=self._device)
         return held[:size].view(shape)
+
+    def reserve(self, name: str, size: int, dtype: torch.dtype) -> None:
+        """Memory for ``size`` values, written to, so that it is really there."""
+        self(name, (size,), dtype).zero_()
 
     @property
     def num_bytes(self) -> int:
@@ -229,7 +233,7 @@ class Arithmetic:
         ):
             return kernel(*tensors)
         assert self._buffers is None, "a gradient needs results that stay"
-        result: Tensor = _Differentiable.apply(kernel, formula, *tensors)
+        result: Tensor = _Differentiable.apply(kernel, formula, *tensors)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -237,15 +241,13 @@ class _Differentiable(torch.autograd.Function):
     """Forward by the kernel; backward through the formula, computed again from the inputs."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, kernel: Formula, formula: Formula, *tensors: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, kernel: Formula, formula: Formula, *tensors: Tensor | None) -> Tensor:
         ctx.save_for_backward(*tensors)
         ctx.formula = formula
         return kernel(*tensors)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = [None if t is None else t.detach() for t in ctx.saved_tensors]
         needed = ctx.needs_input_grad[2:]
         for tensor, need in zip(saved, needed, strict=True):

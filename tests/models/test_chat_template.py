@@ -136,7 +136,7 @@ def of(source: str | None) -> ChatTemplate:
 @pytest.fixture(scope="module")
 def peer(bytelevel: Callable[..., tokenizers.Tokenizer]) -> Callable[..., str]:
     made = bytelevel("<s>", "</s>")
-    theirs = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    theirs = PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token="<s>", eos_token="</s>"
     )
 

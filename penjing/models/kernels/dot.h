@@ -32,14 +32,14 @@ static void tile(const float* const* a, const R* const* b, int k, float* out, in
         EACH_OF(N) right[n] = in_register(load(b[n] + i));
         EACH(M) {
             left = in_register(load(a[m] + i));
-            EACH_OF(N) acc[m][n] += left * right[n];
+            EACH_OF(N) acc[m][n] = fused(left, right[n], acc[m][n]);
         }
     }
     if (rest) {
         EACH_OF(N) right[n] = load_some(b[n] + i, rest);
         EACH(M) {
             left = load_some(a[m] + i, rest);
-            EACH_OF(N) acc[m][n] += left * right[n];
+            EACH_OF(N) acc[m][n] = fused(left, right[n], acc[m][n]);
         }
     }
     EACH(M) EACH_OF(N) out[m * ldo + n] += sum(acc[m][n]);
@@ -95,7 +95,7 @@ INLINE void add_rows(const float* p, int ldp, const T* const* rows, int count, i
         for (int v = 0; v < V; v++) row[v] = load_up_to(rows[j] + at + v * LANES, rest - v * LANES);
         for (int m = 0; m < M; m++) {
             vf scale = splat(p[m * ldp + j]);
-            for (int v = 0; v < V; v++) acc[m][v] += scale * row[v];
+            for (int v = 0; v < V; v++) acc[m][v] = fused(scale, row[v], acc[m][v]);
         }
     }
     for (int m = 0; m < M; m++)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from penjing.models.kernels import reference
 from penjing.models.kernels.invariant import InvariantKernels
-from penjing.models.kernels.reference import Heads, Spans, keys_and_values, visible
+from penjing.models.kernels.reference import Heads, Routing, Spans, keys_and_values, visible
 
 
 class FastKernels(InvariantKernels):
@@ -33,6 +33,9 @@ class FastKernels(InvariantKernels):
 
     def heads_across(self, x_TNI: Tensor, w_NIO: Tensor, out: Tensor) -> None:
         out.copy_(reference.heads_across(x_TNI, w_NIO))
+
+    def experts(self, x_TI: Tensor, w_EOI: Tensor, routing: Routing, out: Tensor) -> None:
+        out.copy_(reference.experts(x_TI, w_EOI, routing))
 
     def attend(
         self, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans, out_TNV: Tensor

@@ -125,7 +125,8 @@ def _blockwise(q_QNH: Tensor, k_SMH: Tensor, v_SMH: Tensor, heads: Heads) -> Ten
         sums = sums * fade + weights @ v_MKV
         most = now
     out = (sums / total).unflatten(1, (_QUERIES, group))[:, :queries]
-    return out.transpose(0, 1).flatten(1, 2).to(q_QNH.dtype)
+    rows_QNV: Tensor = out.transpose(0, 1).flatten(1, 2).to(q_QNH.dtype)
+    return rows_QNV
 
 
 def _full(block_KMH: Tensor) -> Tensor:

@@ -17,7 +17,10 @@ from pathlib import Path
 import torch  # its OpenMP runtime has to be loaded first: ours must be the same one
 
 _SOURCES = ("kernels.cpp", "attention.h", "product.h", "rows.h", "dot.h", "vector.h")
-_FLAGS = ("-O3", "-std=gnu++17", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden")
+_FLAGS = (
+    *("-O3", "-std=gnu++17", "-march=native", "-ffp-contract=off"),
+    *("-fPIC", "-shared", "-fvisibility=hidden"),
+)
 _P, _I, _L, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, Sequence[type]] = {
     "linear": (_I, _I, _P, _L, _P, _P, _P, _P, _L, _I, _I, _I, _I),
@@ -114,7 +117,9 @@ def _key(compiler: str) -> str:
 
 @cache
 def _digest_of_sources() -> str:
-    content = b"\0".join(_source(name).read_bytes() for name in _SOURCES)
+    """Flags included: they too can move an order of summation or a rounding."""
+    files = (_source(name).read_bytes() for name in _SOURCES)
+    content = b"\0".join((" ".join(_FLAGS).encode(), *files))
     return hashlib.sha256(content).hexdigest()
 
 

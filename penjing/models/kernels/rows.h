@@ -15,7 +15,7 @@ static void rms_norm(const T* x, int64_t ldx, const T* w, float eps, T* out, int
         vf squares = {};
         for (int i = 0; i < width; i += LANES) {
             vf v = load_up_to(from + i, width - i);
-            squares += v * v;
+            squares = fused(v, v, squares);
         }
         vf scale = splat(1.0f / sqrtf(sum(squares) / width + eps));
         for (int i = 0; i < width; i += LANES) {
@@ -39,8 +39,8 @@ static void rope(T* x, int64_t ldx, int heads, int64_t head_stride, int dim, con
             T* at = x + row * ldx + head * head_stride;
             for (int i = 0; i < half; i++) {
                 float a = to_float(at[i * step]), b = to_float(at[i * step + apart]);
-                from_float(at + i * step, a * cosine[i] - b * sine[i]);
-                from_float(at + i * step + apart, b * cosine[i] + a * sine[i]);
+                from_float(at + i * step, fmaf(a, cosine[i], -(b * sine[i])));
+                from_float(at + i * step + apart, fmaf(b, cosine[i], a * sine[i]));
             }
         }
     }
@@ -100,7 +100,7 @@ static void combine(const T* y, const float* weights, const int32_t* slots, int 
             vf v = load_up_to(base + row * width + i, width - i);
             for (int k = 0; k < chosen; k++) {
                 const T* from = y + (int64_t)slots[row * chosen + k] * width;
-                v += splat(weights[row * chosen + k]) * load_up_to(from + i, width - i);
+                v = fused(splat(weights[row * chosen + k]), load_up_to(from + i, width - i), v);
             }
             store_up_to(out + row * width + i, v, width - i);
         }

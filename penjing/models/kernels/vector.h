@@ -6,8 +6,10 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512BF16__) && defined(__AVX512BW__) && !defined(PENJING_NO_BF16_PAIRS)
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && !defined(PENJING_NO_BF16_PAIRS)
 #define BF16_PAIRS 1
 #else
 #define BF16_PAIRS 0
@@ -34,6 +36,21 @@ typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vf splat(float x) { return x - (vf){}; }
+
+// a * b + c, rounded once. Said outright, and contraction is off: compilers fuse in one loop and not
+// in the next, and a result must not depend on the loop it was computed in.
+INLINE vf fused(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__FP_FAST_FMAF)
+    for (int i = 0; i < LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+#else
+    return a * b + c;
+#endif
+}
 
 INLINE vf load(const float* p) {
     vf v;
@@ -157,20 +174,19 @@ INLINE float largest(vf v) {
 INLINE vf exp_nonpositive(vf x) {
     vi alive = x > splat(-87.0f);
     x = larger(x, splat(-87.0f));
-    vf n = x * splat(1.44269504088896341f);
     const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    vf shifted = n + magic;
+    vf shifted = fused(x, splat(1.44269504088896341f), magic);
     vi power = (vi)shifted - (vi)magic;
-    n = shifted - magic;
-    vf r = x - n * splat(0.693359375f);
-    r = r - n * splat(-2.12194440e-4f);
+    vf n = shifted - magic;
+    vf r = fused(n, splat(-0.693359375f), x);
+    r = fused(n, splat(2.12194440e-4f), r);
     vf p = splat(1.9875691500e-4f);
-    p = p * r + splat(1.3981999507e-3f);
-    p = p * r + splat(8.3334519073e-3f);
-    p = p * r + splat(4.1665795894e-2f);
-    p = p * r + splat(1.6666665459e-1f);
-    p = p * r + splat(5.0000001201e-1f);
-    p = p * r * r + r + splat(1.0f);
+    p = fused(p, r, splat(1.3981999507e-3f));
+    p = fused(p, r, splat(8.3334519073e-3f));
+    p = fused(p, r, splat(4.1665795894e-2f));
+    p = fused(p, r, splat(1.6666665459e-1f));
+    p = fused(p, r, splat(5.0000001201e-1f));
+    p = fused(p, r * r, r + splat(1.0f));
     vi bits = (vi)p + (power << 23);
     return (vf)(bits & alive);
 }
