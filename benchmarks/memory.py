@@ -42,12 +42,12 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(model="Qwen2.5-0.5B", dtype="bfloat16", max_length=512, sequences=8),
-    Setting(model="Qwen2.5-0.5B", dtype="bfloat16", max_length=4096, sequences=2),
-    Setting(model="Qwen2.5-0.5B", dtype="float32", max_length=1024, sequences=4),
-    Setting(model="Qwen3-0.6B", dtype="bfloat16", max_length=2048, sequences=4),
-    Setting(model="R1 made small", dtype="bfloat16", max_length=1024, sequences=16),
-    Setting(model="R1 made small", dtype="float32", max_length=4096, sequences=4),
+    Setting(model="Qwen2.5-0.5B", dtype="bfloat16", max_length=512, sequences=4),
+    Setting(model="Qwen2.5-0.5B", dtype="bfloat16", max_length=2048, sequences=2),
+    Setting(model="Qwen2.5-0.5B", dtype="float32", max_length=1024, sequences=2),
+    Setting(model="Qwen3-0.6B", dtype="bfloat16", max_length=1024, sequences=4),
+    Setting(model="R1 made small", dtype="bfloat16", max_length=512, sequences=16),
+    Setting(model="R1 made small", dtype="float32", max_length=2048, sequences=2),
 )
 
 

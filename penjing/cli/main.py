@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 from penjing import __version__
-from penjing.cli import chips, models, plan, validate
+from penjing.cli import chat, chips, models, plan, validate
 from penjing.cli.answer import Answer, Json
 from penjing.errors import BadCommand, DoesNotFit, PenjingError
 
@@ -25,7 +25,7 @@ class Verb(Protocol):
     def answer(self, arguments: argparse.Namespace) -> Answer: ...
 
 
-_VERBS = (plan, chips, models, validate)
+_VERBS = (plan, chat, chips, models, validate)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,10 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{who}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return _reader_left()
     try:
         if arguments.json:
             _print_json(result.document)
-        else:
+        elif result.text:  # a verb that streams has printed it already
             print(result.text)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,7 +1,7 @@
 """A Hugging Face checkpoint read into a decoder: names, shapes and dtypes checked before any value.
 
-Tensors come one at a time out of one mapped file at a time, so the peak is the decoder and one
-shard. FP8 is widened on the way in.
+Tensors are read piece by piece into their places, so the peak is the decoder and little more. FP8
+is widened on the way in.
 """
 
 import json
@@ -17,7 +17,7 @@ from penjing.errors import BadFile
 from penjing.models.catalogue import load_model
 from penjing.models.config import ModelConfig
 from penjing.models.fp8 import SCALE_SUFFIX, dequantised, scale_shape
-from penjing.models.safetensors_files import Shard, Stored, open_shard, stored_tensors
+from penjing.models.safetensors_files import Stored, pieces, stored_tensors, whole
 from penjing.models.tensor_names import Place, Places, copies, tensor_places, zero_rows
 
 _WIDE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -186,29 +186,20 @@ def _fill(
     places: Places,
     parameters: Mapping[str, torch.Tensor],
 ) -> None:
-    by_file: dict[Path, list[str]] = {}
-    for name in names:
-        by_file.setdefault(stored[name].file, []).append(name)
-    for file, inside in by_file.items():
-        with open_shard(file) as shard:
-            for name in inside:
-                part = part_of(parameters, places[name])
-                part.copy_(_value(name, shard, stored, part.device))
-                _check_finite(name, stored[name], part)
+    for name in sorted(names, key=lambda name: (stored[name].file, stored[name].offset)):
+        part = part_of(parameters, places[name])
+        if stored[name].dtype == _FP8:
+            part.copy_(_dequantised(name, stored, part.device))
+        else:
+            for start, values in pieces(stored[name]):
+                part.view(-1)[start : start + len(values)].copy_(values)
+        _check_finite(name, stored[name], part)
 
 
-def _value(
-    name: str, shard: Shard, stored: Mapping[str, Stored], device: torch.device
-) -> torch.Tensor:
-    """The tensor as stored, or widened from FP8 on ``device``; scales may lie in another shard."""
-    value = shard.get_tensor(name)
-    if stored[name].dtype != _FP8:
-        return value
-    scale = name + SCALE_SUFFIX
-    if stored[scale].file == stored[name].file:
-        return dequantised(value.to(device), shard.get_tensor(scale).to(device))
-    with open_shard(stored[scale].file) as other:
-        return dequantised(value.to(device), other.get_tensor(scale).to(device))
+def _dequantised(name: str, stored: Mapping[str, Stored], device: torch.device) -> torch.Tensor:
+    """Scales may lie in another shard than their weights."""
+    scale = whole(stored[name + SCALE_SUFFIX])
+    return dequantised(whole(stored[name]).to(device), scale.to(device))
 
 
 def _check_finite(name: str, stored: Stored, part: torch.Tensor) -> None:
@@ -230,10 +221,18 @@ def _culprit(part: torch.Tensor) -> str:
 
 
 def _check_copy(name: str, main: str, stored: Mapping[str, Stored], part: torch.Tensor) -> None:
-    with open_shard(stored[name].file) as shard:
-        value = _value(name, shard, stored, part.device)
-        if not torch.equal(value.to(part.device, part.dtype), part):
-            raise BadFile(
-                f"{name} in {stored[name].file} differs from {main}, which it has to repeat; one "
-                "of the two belongs to another model, so take a matching pair or remove the copy"
-            )
+    if not _repeats(name, stored, part):
+        raise BadFile(
+            f"{name} in {stored[name].file} differs from {main}, which it has to repeat; one of "
+            "the two belongs to another model, so take a matching pair or remove the copy"
+        )
+
+
+def _repeats(name: str, stored: Mapping[str, Stored], part: torch.Tensor) -> bool:
+    if stored[name].dtype == _FP8:
+        return torch.equal(_dequantised(name, stored, part.device).to(part.dtype), part)
+    flat = part.view(-1)
+    return all(
+        torch.equal(values.to(part.device, part.dtype), flat[start : start + len(values)])
+        for start, values in pieces(stored[name])
+    )

@@ -4,8 +4,8 @@ Pickles are never read: loading one runs whatever code it carries.
 """
 
 import json
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -19,6 +19,13 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 _PICKLES = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt")
+_PIECE = 2**22  # values
+_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+}
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -29,6 +36,7 @@ class Stored:
     file: Path
     shape: tuple[int, ...]
     dtype: str
+    offset: int  # bytes from the beginning of the file
 
 
 class Description(Protocol):
@@ -38,12 +46,11 @@ class Description(Protocol):
     def get_dtype(self) -> str: ...
 
 
-class Shard(Protocol):
+class Header(Protocol):
     """An open safetensors file; the library's own class carries no types."""
 
     def keys(self) -> list[str]: ...
     def get_slice(self, name: str) -> Description: ...
-    def get_tensor(self, name: str) -> torch.Tensor: ...
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
@@ -95,23 +102,56 @@ def weight_file_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in weight_files(folder))
 
 
-@contextmanager
-def open_shard(file: Path) -> Iterator[Shard]:
-    """The file mapped into memory; its pages are let go when it closes."""
+def pieces(stored: Stored) -> Iterator[tuple[int, torch.Tensor]]:
+    """(place of its first value, values) of a tensor, read piece by piece: nothing is mapped.
+
+    Mapped pages would stay with the process until the file is closed, as a second copy of it.
+    """
+    dtype = _DTYPES[stored.dtype]
+    total = math.prod(stored.shape)
     try:
-        shard = safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(file, error) from None
-    with shard:
-        yield cast(Shard, shard)
+        with stored.file.open("rb") as file:
+            file.seek(stored.offset)
+            for start in range(0, total, _PIECE):
+                room = bytearray(min(_PIECE, total - start) * dtype.itemsize)
+                if file.readinto(room) != len(room):
+                    raise BadFile(f"{stored.file} was cut short while it was read; load it again")
+                yield start, torch.frombuffer(room, dtype=dtype)
+    except OSError as error:
+        raise BadFile(f"{stored.file} cannot be read: {error.strerror or error}") from None
+
+
+def whole(stored: Stored) -> torch.Tensor:
+    """One tensor in memory."""
+    parts = [values for _, values in pieces(stored)]
+    return torch.cat(parts).view(stored.shape) if parts else torch.empty(stored.shape)
 
 
 def _header(file: Path) -> dict[str, Stored]:
-    with open_shard(file) as shard:
-        said = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
+    """Read and checked by the library, but for the offsets, which it keeps to itself."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = cast(Header, opened)
+            said = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(file, error) from None
+    offsets = _offsets(file)
     return {
-        name: Stored(file=file, shape=tuple(one.get_shape()), dtype=one.get_dtype())
+        name: Stored(
+            file=file, shape=tuple(one.get_shape()), dtype=one.get_dtype(), offset=offsets[name]
+        )
         for name, one in said.items()
+    }
+
+
+def _offsets(file: Path) -> dict[str, int]:
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        raw = json.loads(opened.read(size))
+    return {
+        name: 8 + size + one["data_offsets"][0]
+        for name, one in raw.items()
+        if name != "__metadata__"
     }
 
 

@@ -162,3 +162,28 @@ def test_a_reader_that_leaves_is_no_traceback(words: tuple[str, ...]) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_reader_that_leaves_while_a_verb_prints_is_no_traceback() -> None:
+    code = """
+import sys
+from penjing.cli import chips, main
+def answer(_):
+    print("never read", flush=True)
+chips.answer = answer
+sys.exit(main(["chips", "list"]))
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_a_verb_printed_itself_gets_no_empty_line(
+    say: Say, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(Answer(document=None, text=""))
+    assert main(["chips", "list"]) == 0
+    assert capsys.readouterr() == ("", "")

@@ -17,10 +17,10 @@ from penjing.models.packed import pack_documents
 from penjing.models.router import route
 
 CPU = torch.device("cpu")
-KERNELS: dict[str, Kernels] = {
-    "chosen": choose_kernels(CPU),
-    "invariant": InvariantKernels(),
-    "fast": FastKernels(),
+KERNELS: dict[str, Callable[[], Kernels]] = {
+    "chosen": lambda: choose_kernels(CPU),
+    "invariant": InvariantKernels,
+    "fast": FastKernels,
 }
 Operation = Callable[..., Tensor]
 
@@ -144,16 +144,19 @@ OPERATIONS: dict[str, tuple[Operation, Operation, Sequence[Tensor]]] = {
 }
 
 
-@pytest.fixture(params=KERNELS.values(), ids=KERNELS)
+@pytest.fixture(params=KERNELS)
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    found: Kernels = request.param
-    return found
+    return KERNELS[request.param]()
 
 
-@pytest.fixture(params=OPERATIONS.values(), ids=OPERATIONS)
+@pytest.fixture
+def chosen() -> Kernels:
+    return choose_kernels(CPU)
+
+
+@pytest.fixture(params=OPERATIONS)
 def operation(request: pytest.FixtureRequest) -> tuple[Operation, Operation, Sequence[Tensor]]:
-    found: tuple[Operation, Operation, Sequence[Tensor]] = request.param
-    return found
+    return OPERATIONS[request.param]
 
 
 def copies(tensors: Sequence[Tensor], *, learn: bool = False) -> list[Tensor]:
@@ -174,11 +177,11 @@ def test_values_and_gradients_are_those_of_the_formula(
 
 
 def test_a_gradient_moves_the_value_as_it_says(
-    operation: tuple[Operation, Operation, Sequence[Tensor]],
+    chosen: Kernels, operation: tuple[Operation, Operation, Sequence[Tensor]]
 ) -> None:
     """Against differences of the compiled forward pass itself, along one direction."""
     ask, _, given = operation
-    arithmetic, learnt = Arithmetic(KERNELS["chosen"]), copies(given, learn=True)
+    arithmetic, learnt = Arithmetic(chosen), copies(given, learn=True)
     value = ask(arithmetic, *learnt)
     into = draw(*value.shape)
     slopes = torch.autograd.grad(value, learnt, into)
@@ -200,13 +203,13 @@ def test_training_and_serving_have_the_same_bits(
     assert torch.equal(trained.detach(), served)
 
 
-def test_only_what_learns_gets_a_gradient() -> None:
+def test_only_what_learns_gets_a_gradient(chosen: Kernels) -> None:
     x, w = draw(9, 7).requires_grad_(), draw(5, 7)
-    out = Arithmetic(KERNELS["chosen"]).linear("x", x, w)
+    out = Arithmetic(chosen).linear("x", x, w)
     assert out.requires_grad
     torch.autograd.grad(out.sum(), x)
     with torch.no_grad():
-        assert not Arithmetic(KERNELS["chosen"]).linear("x", x, w).requires_grad
+        assert not Arithmetic(chosen).linear("x", x, w).requires_grad
 
 
 def test_inputs_stay_as_they_are_without_buffers(
@@ -223,10 +226,10 @@ NAMED = [name for name in OPERATIONS if "rope" not in name and name[:4] not in (
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_buffer_is_used_again(name: str) -> None:
+def test_a_buffer_is_used_again(chosen: Kernels, name: str) -> None:
     ask, formula, given = OPERATIONS[name]
     buffers = Buffers(CPU)
-    arithmetic = Arithmetic(KERNELS["chosen"], buffers)
+    arithmetic = Arithmetic(chosen, buffers)
     first = ask(arithmetic, *given)
     held, where = buffers.num_bytes, first.data_ptr()
     first.fill_(torch.nan)
@@ -237,19 +240,19 @@ def test_a_buffer_is_used_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rope", "rope, interleaved", "norm_heads"])
-def test_with_buffers_rows_are_turned_and_normed_in_place(name: str) -> None:
+def test_with_buffers_rows_are_turned_and_normed_in_place(chosen: Kernels, name: str) -> None:
     ask, formula, given = OPERATIONS[name]
     used = copies(given)
-    out = ask(Arithmetic(KERNELS["chosen"], Buffers(CPU)), *used)
+    out = ask(Arithmetic(chosen, Buffers(CPU)), *used)
     assert out.data_ptr() == used[0].data_ptr()
     torch.testing.assert_close(used[0], formula(*given), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [n for n in OPERATIONS if n not in ("join", "pick")])
-def test_no_gradient_can_be_had_from_buffers(name: str) -> None:
+def test_no_gradient_can_be_had_from_buffers(chosen: Kernels, name: str) -> None:
     ask, _, given = OPERATIONS[name]
     with pytest.raises(AssertionError, match="a gradient needs results that stay"):
-        ask(Arithmetic(KERNELS["chosen"], Buffers(CPU)), *copies(given, learn=True))
+        ask(Arithmetic(chosen, Buffers(CPU)), *copies(given, learn=True))
 
 
 def test_buffers_grow_to_the_largest_and_no_further() -> None:
@@ -284,9 +287,9 @@ def test_what_is_reserved_is_there() -> None:
     assert not held.any()
 
 
-def test_products_may_be_wider_than_their_factors() -> None:
+def test_products_may_be_wider_than_their_factors(chosen: Kernels) -> None:
     x, w = draw(9, 7).bfloat16(), draw(5, 7).bfloat16()
-    out = Arithmetic(KERNELS["chosen"]).linear("x", x, w, dtype=torch.float32)
+    out = Arithmetic(chosen).linear("x", x, w, dtype=torch.float32)
     assert out.dtype is torch.float32
     torch.testing.assert_close(out, x.float() @ w.float().T)
 

@@ -13,6 +13,7 @@ from penjing.errors import BadFile
 from penjing.models.catalogue import load_model
 from penjing.models.checkpoint import CheckpointInfo, load_weights, part_of, stored_config
 from penjing.models.config import ModelConfig
+from penjing.models.decoder import Decoder
 from penjing.models.fp8 import dequantised, scale_shape
 from penjing.models.tensor_names import copies, tensor_places, zero_rows
 
@@ -71,24 +72,12 @@ QUERIES = "model.layers.0.self_attn.q_a_proj.weight"
 BIAS = "model.layers.1.mlp.gate.e_score_correction_bias"
 
 
-def decoder_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
-    """Parameters of the right names and shapes, all NaN until they are filled."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for place in tensor_places(config).values():
-        rows = place.rows[1] if place.rows else place.shape[0]
-        one = (max(rows, shapes.get(place.parameter, (0, 0))[place.index is not None]),)
-        experts = () if place.index is None else (place.index + 1,)
-        shapes[place.parameter] = (*experts, *one, *place.shape[1:])
-    decoder = nn.Module()
-    for name, shape in shapes.items():
-        *path, last = name.split(".")
-        owner = decoder
-        for part in path:
-            if not hasattr(owner, part):
-                owner.add_module(part, nn.Module())
-            owner = owner.get_submodule(part)
-        kept = torch.float32 if last == "correction_bias" else dtype
-        owner.register_parameter(last, nn.Parameter(torch.full(shape, torch.nan, dtype=kept)))
+@torch.no_grad()
+def decoder_of(config: ModelConfig, dtype: torch.dtype) -> Decoder:
+    """All NaN until it is filled."""
+    decoder = Decoder(config, dtype=dtype)
+    for parameter in decoder.parameters():
+        parameter.fill_(torch.nan)
     return decoder
 
 

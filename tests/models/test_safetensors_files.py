@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from penjing.errors import BadFile
 from penjing.models.safetensors_files import (
-    Stored,
-    open_shard,
+    pieces,
     stored_tensors,
     weight_file_bytes,
     weight_files,
+    whole,
 )
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -32,10 +33,11 @@ def sharded(tmp_path: Path) -> Path:
 
 
 def test_headers_say_where_and_what(sharded: Path) -> None:
-    assert stored_tensors(sharded) == {
-        "a": Stored(file=sharded / ONE, shape=(2, 3), dtype="F32"),
-        "b": Stored(file=sharded / ONE, shape=(4,), dtype="BF16"),
-        "c": Stored(file=sharded / TWO, shape=(1,), dtype="I64"),
+    found = stored_tensors(sharded)
+    assert {n: (one.file.name, one.shape, one.dtype) for n, one in found.items()} == {
+        "a": (ONE, (2, 3), "F32"),
+        "b": (ONE, (4,), "BF16"),
+        "c": (TWO, (1,), "I64"),
     }
 
 
@@ -49,9 +51,28 @@ def test_bytes_are_those_on_disk(sharded: Path) -> None:
     assert weight_file_bytes(sharded) == sum((sharded / f).stat().st_size for f in (ONE, TWO))
 
 
-def test_an_open_shard_reads_one_tensor(sharded: Path) -> None:
-    with open_shard(sharded / ONE) as shard:
-        assert torch.equal(shard.get_tensor("b"), torch.ones(4).bfloat16())
+def test_a_tensor_is_read_whole(sharded: Path) -> None:
+    found = stored_tensors(sharded)
+    with safe_open(sharded / ONE, framework="pt") as shard:
+        for name in ("a", "b"):
+            assert torch.equal(whole(found[name]), shard.get_tensor(name))
+
+
+def test_a_large_tensor_comes_in_pieces(tmp_path: Path) -> None:
+    value = torch.arange(2**22 + 5, dtype=torch.float32)
+    save_file({"large": value, "small": torch.ones(3)}, tmp_path / "model.safetensors")
+    found = list(pieces(stored_tensors(tmp_path)["large"]))
+    assert [start for start, _ in found] == [0, 2**22]
+    assert torch.equal(torch.cat([values for _, values in found]), value)
+
+
+def test_a_file_cut_short_after_its_header_was_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(1000)}, file)
+    stored = stored_tensors(tmp_path)["a"]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BadFile, match="was cut short while it was read"):
+        whole(stored)
 
 
 def test_a_missing_shard_is_named(sharded: Path) -> None:

@@ -15,8 +15,8 @@ from penjing.errors import BadFile, DoesNotFit
 from penjing.models.catalogue import load_model
 from penjing.models.checkpoint import load_weights, stored_config
 from penjing.models.config import ModelConfig
+from penjing.models.decoder import Decoder
 from penjing.models.saving import save_checkpoint
-from penjing.models.tensor_names import tensor_places
 
 Raw = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
@@ -72,27 +72,14 @@ FAMILIES: dict[str, tuple[str, Raw]] = {
 }
 
 
+@torch.no_grad()
 def decoder_of(
     config: ModelConfig, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
-) -> nn.Module:
-    """Parameters of the right names and shapes, with random values."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for place in tensor_places(config).values():
-        rows = place.rows[1] if place.rows else place.shape[0]
-        one = max(rows, shapes.get(place.parameter, (0, 0))[place.index is not None])
-        experts = () if place.index is None else (place.index + 1,)
-        shapes[place.parameter] = (*experts, one, *place.shape[1:])
-    decoder = nn.Module()
-    for name, shape in shapes.items():
-        *path, last = name.split(".")
-        owner = decoder
-        for part in path:
-            if not hasattr(owner, part):
-                owner.add_module(part, nn.Module())
-            owner = owner.get_submodule(part)
-        kept = torch.float32 if last == "correction_bias" else dtype
-        value = torch.randn(shape, dtype=kept, device=device)
-        owner.register_parameter(last, nn.Parameter(value))
+) -> Decoder:
+    """With random values."""
+    decoder = Decoder(config, dtype=dtype, device=device)
+    for parameter in decoder.parameters():
+        parameter.normal_()
     return decoder
 
 

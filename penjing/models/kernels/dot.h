@@ -24,35 +24,53 @@ struct LeftOf<bf16> {
 #endif
 
 template <int M, int N, class R>
-static void tile(const float* const* a, const R* const* b, int k, float* out, int ldo) {
-    vf acc[M][N], left, right[N];
+INLINE void add_chunk(vf (&acc)[M][N], const float* const* a, const R* const* b, int i) {
+    vf left, right[N];
+    if (M == 1) {  // each right vector is used once: no need to hold them
+        left = in_register(load(a[0] + i));
+        EACH_OF(N) acc[0][n] = fused(left, load(b[n] + i), acc[0][n]);
+        return;
+    }
+    EACH_OF(N) right[n] = in_register(load(b[n] + i));
+    EACH(M) {
+        left = in_register(load(a[m] + i));
+        EACH_OF(N) acc[m][n] = fused(left, right[n], acc[m][n]);
+    }
+}
+
+// `ahead`: how far behind each b the values lie that the next tile will want; 0: they are near.
+template <int M, int N, class R>
+static void tile(const float* const* a, const R* const* b, int k, float* out, int ldo,
+                 int64_t ahead) {
+    constexpr int LINE = 64 / sizeof(R);
+    vf acc[M][N];
     EACH(M) EACH_OF(N) acc[m][n] = splat(0.0f);
     int i = 0, rest = k % LANES;
-    for (; i < k - rest; i += LANES) {
-        EACH_OF(N) right[n] = in_register(load(b[n] + i));
-        EACH(M) {
-            left = in_register(load(a[m] + i));
-            EACH_OF(N) acc[m][n] = fused(left, right[n], acc[m][n]);
+    if (ahead)
+        for (; i + LINE <= k; i += LINE) {
+            EACH_OF(N) __builtin_prefetch(b[n] + i + ahead);
+            _Pragma("GCC unroll 4") for (int c = 0; c < LINE; c += LANES)
+                add_chunk<M, N>(acc, a, b, i + c);
         }
-    }
-    if (rest) {
-        EACH_OF(N) right[n] = load_some(b[n] + i, rest);
+    for (; i < k - rest; i += LANES) add_chunk<M, N>(acc, a, b, i);
+    if (rest)
         EACH(M) {
-            left = load_some(a[m] + i, rest);
-            EACH_OF(N) acc[m][n] = fused(left, right[n], acc[m][n]);
+            vf left = load_some(a[m] + i, rest);
+            EACH_OF(N) acc[m][n] = fused(left, load_some(b[n] + i, rest), acc[m][n]);
         }
-    }
     EACH(M) EACH_OF(N) out[m * ldo + n] += sum(acc[m][n]);
 }
 
 #if BF16_PAIRS
 template <int M, int N>
-static void tile(const bf16* const* a, const bf16* const* b, int k, float* out, int ldo) {
+static void tile(const bf16* const* a, const bf16* const* b, int k, float* out, int ldo,
+                 int64_t ahead) {
     __m512 acc[M][N];
     __m512bh left, right[N];
     EACH(M) EACH_OF(N) acc[m][n] = _mm512_setzero_ps();
     for (int i = 0; i < k; i += 32) {
         __mmask32 mask = k - i >= 32 ? 0xffffffffu : (1u << (k - i)) - 1;
+        EACH_OF(N) if (ahead) __builtin_prefetch(b[n] + i + ahead);
         EACH_OF(N) right[n] = (__m512bh)_mm512_maskz_loadu_epi16(mask, b[n] + i);
         EACH(M) {
             left = (__m512bh)_mm512_maskz_loadu_epi16(mask, a[m] + i);
@@ -67,19 +85,21 @@ static void tile(const bf16* const* a, const bf16* const* b, int k, float* out, 
 INLINE int widest(int m) { return m == 1 ? 8 : m == 2 ? 6 : TILE_N; }
 
 template <int M, int N, class L, class R>
-static void tile_of(int n, const L* const* a, const R* const* b, int k, float* o, int ldo) {
-    if (n == N) return tile<M, N>(a, b, k, o, ldo);
-    if constexpr (N > 1) tile_of<M, N - 1>(n, a, b, k, o, ldo);
+static void tile_of(int n, const L* const* a, const R* const* b, int k, float* o, int ldo,
+                    int64_t ahead) {
+    if (n == N) return tile<M, N>(a, b, k, o, ldo, ahead);
+    if constexpr (N > 1) tile_of<M, N - 1>(n, a, b, k, o, ldo, ahead);
 }
 
 // out[m][n] += dot of the first k <= BLOCK_K values of a[m] and b[n]; m <= TILE_M, n <= widest(m).
 template <class L, class R>
-static void dots(int m, int n, const L* const* a, const R* const* b, int k, float* o, int ldo) {
+static void dots(int m, int n, const L* const* a, const R* const* b, int k, float* o, int ldo,
+                 int64_t ahead = 0) {
     switch (m) {
-        case 1: return tile_of<1, 8>(n, a, b, k, o, ldo);
-        case 2: return tile_of<2, 6>(n, a, b, k, o, ldo);
-        case 3: return tile_of<3, TILE_N>(n, a, b, k, o, ldo);
-        case 4: return tile_of<4, TILE_N>(n, a, b, k, o, ldo);
+        case 1: return tile_of<1, 8>(n, a, b, k, o, ldo, ahead);
+        case 2: return tile_of<2, 6>(n, a, b, k, o, ldo, ahead);
+        case 3: return tile_of<3, TILE_N>(n, a, b, k, o, ldo, ahead);
+        case 4: return tile_of<4, TILE_N>(n, a, b, k, o, ldo, ahead);
     }
 }
 

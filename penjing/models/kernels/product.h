@@ -8,6 +8,7 @@
 constexpr int PANEL_N = 24;          // rows of w in one piece of work
 constexpr int HELD_N = 2 * TILE_N;   // of them, those that a thread holds in its first cache
 constexpr int PANEL_M = 64;          // rows of x that pass over it before the next ones do
+constexpr int STREAM_M = 3 * TILE_M; // up to so many rows, converting w anew costs less than storing
 
 // out[m] = x[m] @ w.T (+ bias) (+ residual[m]); x[m] is row index[m] of x where there is an index.
 template <class T, class O>
@@ -41,7 +42,7 @@ struct Panel {
         for (int m0 = 0; m0 < p.m; m0 += PANEL_M) {
             int m = std::min(PANEL_M, p.m - m0);
             memset(sums, 0, sizeof(float) * m * PANEL_N);
-            if (m <= TILE_M) stream(m0, m);
+            if (m <= STREAM_M) stream(m0, m);
             else
                 for (int j = 0; j < n; j += HELD_N) block(m0, m, j, std::min(HELD_N, n - j));
             finish(m0, m);
@@ -50,15 +51,19 @@ struct Panel {
 
     // Few rows: w is read once, row by row, as memory likes it.
     void stream(int m0, int m) {
-        const int wide = widest(m);
+        const int wide = widest(std::min(m, TILE_M));
         for (int j = 0; j < n; j += wide)
             for (int at = 0; at < p.k; at += BLOCK_K) {
-                const L* a[TILE_M];
                 const T* b[8];
-                rows_of(m0, m, at, a);
                 int count = std::min(wide, n - j);
                 for (int i = 0; i < count; i++) b[i] = p.w + (n0 + j + i) * p.ldw + at;
-                dots(m, count, a, b, std::min(BLOCK_K, p.k - at), sums + j, PANEL_N);
+                for (int i = 0; i < m; i += TILE_M) {
+                    const L* a[TILE_M];
+                    int rows = std::min(TILE_M, m - i);
+                    rows_of(m0 + i, rows, at, a);
+                    dots(rows, count, a, b, std::min(BLOCK_K, p.k - at), sums + i * PANEL_N + j,
+                         PANEL_N, i ? 0 : wide * p.ldw);
+                }
             }
     }
 
@@ -88,7 +93,10 @@ struct Panel {
 
     const float* held(const bf16* w, int j, int k, const float*) {
         float* to = right + j * BLOCK_K;
-        for (int i = 0; i < k; i += LANES) store_up_to(to + i, load_up_to(w + i, k - i), k - i);
+        for (int i = 0; i < k; i += LANES) {
+            if (i % 32 == 0) __builtin_prefetch(w + i + HELD_N * p.ldw);  // the next ones held
+            store_up_to(to + i, load_up_to(w + i, k - i), k - i);
+        }
         return to;
     }
 
