@@ -10,6 +10,8 @@ takes longer than the limit for one round, is written down as not run, with the 
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ class Entry:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
     arguments = parsed()
     entries = chosen(arguments)
     configs: Mapping[str, Mapping[str, Json]] = {DENSE: bundled(DENSE), LATENT: TINY_R1}

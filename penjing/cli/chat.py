@@ -1,6 +1,7 @@
 """``penjing chat``: talk with a checkpoint in the terminal, or through pipes."""
 
 import argparse
+import re
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from penjing.errors import (
     Contradiction,
     PenjingError,
     RequestError,
+    UnknownName,
 )
 from penjing.units import format_bytes
 
@@ -74,9 +76,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: argparse.Namespace) -> Answer:
     terminal = Terminal()
     text = _only_turn(arguments, terminal)
-    given = {name: getattr(arguments, name) for name in _SAMPLED}
+    is_announced = terminal.is_interactive and text is None
     try:
-        conversation, plan = _open(arguments, terminal, given, announce=text is None)
+        conversation, plan = _open(arguments, terminal if is_announced else None)
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "penjing":
             raise
@@ -105,27 +107,30 @@ def _only_turn(arguments: argparse.Namespace, terminal: Terminal) -> str | None:
         return text
     if terminal.is_interactive:
         raise BadCommand("--json prints one reply; give --prompt, or the text on standard input")
-    return terminal.rest()
+    text = terminal.rest()
+    if not text.strip():
+        raise BadCommand("standard input is empty; give --prompt, or the text on standard input")
+    return text
 
 
 def _open(
-    arguments: argparse.Namespace,
-    terminal: Terminal,
-    given: dict[str, int | float | None],
-    *,
-    announce: bool,
+    arguments: argparse.Namespace, terminal: Terminal | None
 ) -> "tuple[Conversation, EnginePlan]":
-    """Whatever can be wrong is said before the weights are read, which may take minutes."""
+    """With what it takes told to ``terminal``.
+
+    What can be wrong without the weights is refused before they are read, which may take minutes.
+    """
     from penjing.engine.conversation import Conversation
     from penjing.engine.engine import Engine
     from penjing.engine.sampling import Sampling
     from penjing.models.hub import checkpoint_folder
 
+    given = {name: getattr(arguments, name) for name in _SAMPLED}
     said = {name: value for name, value in given.items() if value is not None}
-    Sampling(**said)  # type: ignore[arg-type]
+    Sampling(**said)
     folder = checkpoint_folder(arguments.checkpoint)
     _check_words(folder, arguments.system)
-    if announce and terminal.is_interactive:
+    if terminal is not None:
         _announce(arguments, folder, terminal)
     engine = Engine.load(
         str(folder),
@@ -134,7 +139,7 @@ def _open(
         max_length=arguments.max_length,
         max_sequences=1,
     )
-    sampling = replace(engine.default_sampling, **said)  # type: ignore[arg-type]
+    sampling = replace(engine.default_sampling, **said)
     return Conversation(engine, sampling, arguments.system), engine.plan
 
 
@@ -176,8 +181,8 @@ def _talk(conversation: "Conversation", terminal: Terminal) -> int:
     if terminal.is_interactive:
         terminal.note("/help lists what can be said beside text")
     for line in terminal.lines():
-        text = line.strip()
-        if text == "/exit":
+        text = line.removesuffix("\n")
+        if text.strip() == "/exit":
             break
         try:
             _line(conversation, terminal, text)
@@ -197,13 +202,15 @@ def _hint(conversation: "Conversation", error: PenjingError) -> str:
 
 
 def _line(conversation: "Conversation", terminal: Terminal, text: str) -> None:
-    match text:
+    match text.strip():
         case "":
             return
         case "/help":
             terminal.note("\n".join(f"{name:8}{words}" for name, words in _COMMANDS.items()))
         case "/reset":
             conversation.reset()
+        case word if terminal.is_interactive and re.fullmatch(r"/\w+", word):
+            raise UnknownName("command", word, _COMMANDS)
         case _:
             _turn(conversation, terminal, text)
 

@@ -1,6 +1,7 @@
 """Where a conversation is read from and written to: a terminal, or pipes."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -25,7 +26,8 @@ class Terminal:
     """
 
     def __init__(self) -> None:
-        self._in, self._out, self._err = sys.stdin, sys.stdout, sys.stderr
+        self._in = sys.stdin or io.StringIO()  # a service may have none
+        self._out, self._err = sys.stdout, sys.stderr
         self.is_interactive = self._in.isatty()
         self.is_leaving = False  # the next Ctrl-C leaves
         self._shows_all = self._out.isatty()
@@ -54,16 +56,19 @@ class Terminal:
                 self.is_leaving = True
                 self.note("Ctrl-C once more leaves; so do Ctrl-D and /exit")
                 continue
+            except UnicodeDecodeError as error:
+                self.note(f"that is no text: {error}; send {error.encoding}")
+                continue
             self.is_leaving = False
             yield line
 
     def rest(self) -> str:
         """All of standard input, without the end of its last line."""
-        return "".join(_decoded(self._in)).rstrip("\n")
+        return "".join(_decoded(self._in)).removesuffix("\n")
 
     def note(self, text: str) -> None:
         """A line beside the conversation."""
-        print(text, file=self._err, flush=True)
+        self._write(self._err, text + "\n")
 
     def show(self, text: str, is_thinking: bool) -> None:
         """Adds to a reply. Empty lines before a block only part it from others: they are left out.

@@ -71,11 +71,15 @@ class Core:
         if not step.chunks:
             return []
         self._note_cached(step)
-        hidden_TD = self.forward.hidden(step)
-        self.num_computed_tokens += step.num_tokens
-        self.scheduler.commit(step)
-        self._score_prompts(step, hidden_TD)
-        return self._extend(step, hidden_TD)
+        try:
+            hidden_TD = self.forward.hidden(step)
+            self.num_computed_tokens += step.num_tokens
+            self.scheduler.commit(step)
+            self._score_prompts(step, hidden_TD)
+            return self._extend(step, hidden_TD)
+        except BaseException:  # an interrupt too: half a step must leave nothing half done
+            self.scheduler.preempt_all()
+            raise
 
     def note_new_weights(self) -> None:
         """Counts a change of the weights: caches of the old ones are never used again."""

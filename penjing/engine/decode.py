@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from penjing.engine.sample import Sample, Token
-from penjing.engine.sampler import adjust, draw, top_logprobs
+from penjing.engine.sampler import adjust, check_finite, draw, top_logprobs
 
 
 def next_token(
@@ -15,9 +15,11 @@ def next_token(
     alone. The row is left as it was.
     """
     sampling, forced = sample.sampling, sample.forced
+    nats = float(lse)
+    check_finite(nats)
     tops = None
     if sampling.logprobs is not None:
-        tops = top_logprobs(logits_V, float(lse), sampling.logprobs)
+        tops = top_logprobs(logits_V, nats, sampling.logprobs)
     if forced is not None:
         token = forced
     elif is_plain_greedy(sample):

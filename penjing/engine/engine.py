@@ -13,7 +13,8 @@ import torch
 
 from penjing.engine.completion import Completion, Delta
 from penjing.engine.core import Core, Increment, completions
-from penjing.engine.load import load_checkpoint, plan_for
+from penjing.engine.gap import Gap, measure_gap
+from penjing.engine.load import load_checkpoint, plan_for, read_numerics
 from penjing.engine.memory import EnginePlan, Limits
 from penjing.engine.prompt import Prompt, PromptReader
 from penjing.engine.request import Request
@@ -55,11 +56,12 @@ class Engine:
         self.plan = plan or plan_for(
             decoder.config, like.dtype, like.device, Limits(), weights_held=True
         )
-        self.numerics = Numerics(numerics)
+        self.numerics = read_numerics(numerics)
         self._core = Core(decoder, self.plan, self.numerics)
         self._reader = PromptReader(tokenizer, decoder.config.vocab_size)
         self._next_key = 0
         self._requests: dict[int, Request] = {}
+        self._streamed: dict[int, list[Delta]] = {}  # came in a step that another caller took
 
     @classmethod
     def load(
@@ -86,13 +88,14 @@ class Engine:
             max_batch_tokens=max_batch_tokens,
             cache_bytes=cache_bytes,
         )
+        kind = read_numerics(numerics)
         found = load_checkpoint(str(path), device=device, dtype=dtype, limits=limits)
         return cls(
             found.decoder,
             tokenizer=found.tokenizer,
             defaults=found.defaults,
             plan=found.plan,
-            numerics=numerics,
+            numerics=kind,
         )
 
     @property
@@ -156,6 +159,7 @@ class Engine:
         Other requests go on meanwhile.
         """
         key = self.add(prompt, sampling)
+        self._streamed[key] = []
         return self._increments(key)
 
     def score(self, sequences: Sequence[Prompt]) -> list[list[float | None]]:
@@ -166,6 +170,13 @@ class Engine:
         """
         scored = self.generate(sequences, _SCORE)
         return [list(one.prompt_logprobs or ()) for one in scored]
+
+    def gap(self, done: Sequence[Completion]) -> Gap:
+        """How far the log-probabilities of completions are from those of the training forward.
+
+        Zero with exact numerics, as long as the weights are those that generated.
+        """
+        return measure_gap(self.decoder, done)
 
     def add(self, prompt: Prompt, sampling: Sampling | None = None, **variables: object) -> int:
         """Queues a request and returns its key; ``variables`` go to the chat template.
@@ -192,11 +203,11 @@ class Engine:
 
     def step(self) -> list[Increment]:
         """One pass for all requests: (request key, increment) of every sample that grew."""
-        return self._core.step()
+        return self._kept(self._core.step())
 
     def abort(self, key: int) -> list[Increment]:
         """Ends a request where it stands; what it has is kept until ``take``."""
-        return self._core.abort(key)
+        return self._kept(self._core.abort(key))
 
     def take(self, key: int) -> list[Completion]:
         """The samples of a request that is done, which is then forgotten; raises its error."""
@@ -212,15 +223,24 @@ class Engine:
         self._core.note_new_weights()
 
     def _increments(self, key: int) -> Iterator[Delta]:
-        request = self._requests[key]
+        request, streamed = self._requests[key], self._streamed[key]
         try:
-            while not request.is_done:
-                yield from (delta for owner, delta in self.step() if owner == key)
+            while streamed or not request.is_done:
+                if not streamed:
+                    self.step()
+                while streamed:
+                    yield streamed.pop(0)
             if request.error is not None:
                 raise request.error
         finally:
             self.abort(key)
-            self._requests.pop(key, None)
+            del self._streamed[key], self._requests[key]
+
+    def _kept(self, increments: list[Increment]) -> list[Increment]:
+        for key, delta in increments:
+            if key in self._streamed:
+                self._streamed[key].append(delta)
+        return increments
 
     def _per_prompt(
         self, prompts: Sequence[Prompt], sampling: Sampling | Sequence[Sampling] | None

@@ -26,7 +26,8 @@ class Forward:
         for name, planned in planned_buffers(decoder.config, plan.max_batch_tokens).items():
             dtype = torch.float32 if planned.is_wide else decoder.embedding.dtype
             self._buffers.reserve(name, planned.num_values, dtype)
-        decoder.limit_positions(plan.max_length)
+        # Of all positions: whoever trains the same decoder may have longer documents.
+        decoder.limit_positions(decoder.config.max_positions)
         self._caches = decoder.new_caches(plan.num_pages * plan.page_size)
         for cache_SW in self._caches:
             cache_SW.fill_(0)  # zeros may be promised memory only: touch it now, not mid-request

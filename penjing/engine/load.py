@@ -14,6 +14,7 @@ from penjing.models.decoder import Decoder, require_runnable
 from penjing.models.format import BF16, FP32, Format
 from penjing.models.generation_config import GenerationDefaults
 from penjing.models.hub import checkpoint_folder
+from penjing.models.kernels.choice import Numerics
 from penjing.models.tokenizer import Tokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -80,6 +81,12 @@ def read_dtype(dtype: str | torch.dtype) -> torch.dtype:
     if name not in _DTYPES:
         raise UnknownName("dtype", name, _DTYPES)
     return _DTYPES[name]
+
+
+def read_numerics(numerics: Numerics | str) -> Numerics:
+    if numerics not in list(Numerics):
+        raise UnknownName("numerics", str(numerics), list(Numerics))
+    return Numerics(numerics)
 
 
 def read_device(device: str) -> torch.device:

@@ -81,17 +81,18 @@ def plan_engine(
     """
     batch_tokens = max(limits.max_batch_tokens, limits.max_sequences)
     weights = 0.0 if weights_held else engine_weight_bytes(config, form)
-    buffers = buffer_bytes(config, form, batch_tokens) + turn_bytes(
-        config, _wanted_length(config, limits)
-    )
+    buffers = buffer_bytes(config, form, batch_tokens) + turn_bytes(config)
     room = available_bytes * _FREE_SHARE - weights - buffers
     page = PAGE_SIZE * cache_bytes_per_token(config, form)
     wanted = _wanted_length(config, limits)
     needed = -(-wanted // PAGE_SIZE)
-    most = min(room, limits.cache_bytes or _CACHE_BYTES)
-    pages = int(min(most // page, needed * limits.max_sequences)) if most > 0 else 0
-    if pages < 1 or (limits.max_length is not None and pages < needed):
+    least = page * (needed if limits.max_length else 1)
+    most = min(room, limits.cache_bytes or max(_CACHE_BYTES, least))
+    if room >= least > most:
+        raise _too_little_cache(limits, least, int(most // page))
+    if most < least:
         raise _too_large(config, weights, buffers, page * needed, available_bytes, most // page)
+    pages = int(min(most // page, needed * limits.max_sequences))
     return EnginePlan(
         num_pages=pages,
         page_size=PAGE_SIZE,
@@ -114,6 +115,17 @@ def _wanted_length(config: ModelConfig, limits: Limits) -> int:
             "at most that"
         )
     return wanted
+
+
+def _too_little_cache(limits: Limits, least: float, pages: int) -> DoesNotFit:
+    assert limits.cache_bytes is not None
+    length = limits.max_length or PAGE_SIZE
+    return DoesNotFit(
+        f"cache_bytes is {format_bytes(limits.cache_bytes)}, but one sequence of {length} tokens "
+        f"takes {format_bytes(least)}; give at least that, or leave it out",
+        shortfall_bytes=least - limits.cache_bytes,
+        nearest=f"{pages * PAGE_SIZE} tokens",
+    )
 
 
 def _too_large(
@@ -185,9 +197,9 @@ def buffer_bytes(config: ModelConfig, form: Format, tokens: int) -> float:
     return held + copies
 
 
-def turn_bytes(config: ModelConfig, num_positions: int) -> float:
-    """Cosines and sines of every position."""
-    return num_positions * (config.rope.dim if config.rope else 0) * FP32.bytes_per_value
+def turn_bytes(config: ModelConfig) -> float:
+    """Cosines and sines of every position that the model has."""
+    return config.max_positions * (config.rope.dim if config.rope else 0) * FP32.bytes_per_value
 
 
 def _attention_buffers(attention: Attention) -> dict[str, int]:

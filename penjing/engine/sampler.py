@@ -6,13 +6,14 @@ cannot depend on one.
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import index
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from penjing.engine.sampling import Sampling
+from penjing.engine.sampling import Constraint, Sampling
 from penjing.errors import BadQuantity, RequestError
 
 Ids = npt.NDArray[np.int64]
@@ -71,7 +72,7 @@ def adjust(
     5. outside thinking, all but what ``constrain`` allows are out.
 
     Raises ``BadQuantity`` for an id outside the vocabulary and ``RequestError`` for a constraint
-    that allows nothing; both concern this request only.
+    that allows nothing or fails; both concern this request only.
     """
     _penalise(logits_V, sampling, state)
     if sampling.logit_bias:
@@ -81,14 +82,9 @@ def adjust(
         logits_V[_known(logits_V, state.end_ids, "stop_ids")] = -math.inf
     if sampling.constrain is None or is_thinking:
         return
-    allowed = sampling.constrain(state.answer_ids)
+    allowed = _allowed(sampling.constrain, state.answer_ids)
     if allowed is None:
         return
-    if not len(allowed):
-        raise RequestError(
-            f"the constraint allows no token after {len(state.answer_ids)} of the answer; let it "
-            "allow an end-of-text id where the answer is complete"
-        )
     ids = _known(logits_V, allowed, "the constraint")
     kept = logits_V[ids]
     logits_V.fill_(-math.inf)
@@ -108,7 +104,13 @@ def draw(logits_V: Tensor, sampling: Sampling, uniform: float) -> int:
     assert logits_V.dtype == torch.float32
     assert logits_V.dim() == 1
     row_V = logits_V.numpy(force=True)
-    _check(float(row_V.max()))  # a NaN anywhere comes out as one
+    top = float(row_V.max())  # a NaN anywhere comes out as one
+    if top == -math.inf:
+        raise RequestError(
+            "no token is left to draw: constraint, min_tokens and logit_bias together rule out "
+            "every one; loosen one of them"
+        )
+    check_finite(top)
     if sampling.temperature == 0:
         return int(row_V.argmax())  # documented to be the first of equals
     if not sampling.top_k and sampling.top_p == 1 and not sampling.min_p:
@@ -144,6 +146,15 @@ def survivors(logits_V: Tensor, sampling: Sampling) -> tuple[Ids, Floats]:
     return ids_K, weights_K
 
 
+def check_finite(top: float) -> None:
+    """``top`` is the largest of a row, or its logsumexp: either is NaN where any logit is."""
+    if not math.isfinite(top):
+        raise RequestError(
+            f"a logit is {top}, not a finite number: the weights or their number format are "
+            "broken; try a wider format"
+        )
+
+
 def top_logprobs(logits_V: Tensor, lse: float, k: int) -> Mapping[int, float]:
     """The ``k`` likeliest ids, likeliest first and lowest first among equals, with their nats.
 
@@ -169,8 +180,26 @@ def _penalise(logits_V: Tensor, sampling: Sampling, state: PenaltyState) -> None
     logits_V[ids_K] = logits_K
 
 
+def _allowed(constrain: Constraint, answer_ids: list[int]) -> Ids | None:
+    """It is the caller's code, and whatever comes out of it must not end other requests."""
+    try:
+        found = constrain(answer_ids)
+        allowed = None if found is None else np.fromiter(map(index, found), np.int64)
+    except Exception as error:
+        raise RequestError(
+            f"the constraint failed after {len(answer_ids)} tokens of the answer: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; it must give ids, or None"
+        ) from error
+    if allowed is not None and not len(allowed):
+        raise RequestError(
+            f"the constraint allows no token after {len(answer_ids)} of the answer; let it "
+            "allow an end-of-text id where the answer is complete"
+        )
+    return allowed
+
+
 def _known(logits_V: Tensor, ids: Iterable[int], what: str) -> Tensor:
-    ids_K = torch.tensor(list(ids), dtype=torch.int64)
+    ids_K = torch.from_numpy(np.fromiter(ids, np.int64))
     outside = ids_K[(ids_K < 0) | (ids_K >= len(logits_V))]
     if len(outside):
         raise BadQuantity(
@@ -178,19 +207,6 @@ def _known(logits_V: Tensor, ids: Iterable[int], what: str) -> Tensor:
             "size of the vocabulary; check that it was made for this model"
         )
     return ids_K.to(logits_V.device)
-
-
-def _check(top: float) -> None:
-    if top == -math.inf:
-        raise RequestError(
-            "no token is left to draw: constraint, min_tokens and logit_bias together rule out "
-            "every one; loosen one of them"
-        )
-    if not math.isfinite(top):
-        raise RequestError(
-            f"a logit is {top}, not a finite number: the weights or their number format are "
-            "broken; try a wider format"
-        )
 
 
 def _heights(row_K: Floats, temperature: float) -> Floats:

@@ -130,6 +130,18 @@ class Decoder(nn.Module):
         head_VD = self.embedding if self.head is None else self.head
         return arithmetic.linear("logits", normed_TD, head_VD, dtype=torch.float32)
 
+    def logprobs(self, packed: Packed, arithmetic: Arithmetic) -> Tensor:
+        """Of each token given those before it in its document, in nats; 0 for a first one. [T]
+
+        The forward pass of training, and of scoring: differentiable where gradients are on.
+        """
+        logits_TV = self.logits(self(packed, arithmetic), arithmetic)
+        lse_T, _ = arithmetic.log_sum_exp(logits_TV)
+        chosen_T = logits_TV[:-1].gather(1, packed.ids_T[1:, None])[:, 0] - lse_T[:-1]
+        firsts = packed.spans_B3[:, 0].to(chosen_T.device).long()
+        scores_T = torch.cat((chosen_T.new_zeros(1), chosen_T))
+        return scores_T.index_fill(0, firsts, 0.0)
+
     def limit_positions(self, num_positions: int) -> None:
         """Keeps turns for that many positions only; without, for all that the model has."""
         rope = self.config.rope

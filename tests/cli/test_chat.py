@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -142,9 +141,15 @@ def test_a_document_takes_all_of_standard_input(talker: Path, say: Say) -> None:
     assert found["counts"]["prompt"] == len("user:a\n/exit\n\nb\n") + 1
 
 
+def test_a_document_needs_something_to_answer(talker: Path, say: Say) -> None:
+    status, out, err = say(talker, "--json", stdin="\n")
+    assert (status, json.loads(out)["error"]["type"]) == (2, "BadCommand")
+    assert err.startswith("penjing chat: standard input is empty; give --prompt, ")
+
+
 def test_lines_are_turns_and_only_answers_go_to_standard_output(talker: Path, say: Say) -> None:
     thought = "<think>\nhm\n</think>\n"
-    assert say(talker, stdin="hi\n\nagain") == (0, "Yo\nYo\n", thought * 2)
+    assert say(talker, stdin="hi\n  \n/bye") == (0, "Yo\nYo\n", thought * 2)
 
 
 def test_one_turn_streams(talker: Path, say: Say) -> None:
@@ -165,6 +170,31 @@ def test_a_conversation_that_grew_too_long_can_be_forgotten(talker: Path, say: S
     (told,) = [line for line in err.splitlines() if line.startswith("penjing chat: ")]
     assert told.startswith("penjing chat: the prompt has ")
     assert told.endswith("; /reset forgets the conversation")
+
+
+class Keyboard(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("keyboard", "status"), [(Keyboard, 0), (io.StringIO, 130)])
+def test_an_interrupt_that_is_not_caught_leaves(
+    keyboard: type[io.StringIO],
+    status: int,
+    talker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penjing.engine.conversation.Conversation.say", interrupted)
+    monkeypatch.setattr(sys, "stdin", keyboard("hi\nhi\n"))
+    assert main(["chat", str(talker)]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("interrupted" in err) is (status == 130)
+    assert err.startswith("talker on cpu in float32: weights 1.2 MiB, cache ") is (status == 0)
 
 
 def test_help_and_a_reply_cut_short(talker: Path, say: Say) -> None:
@@ -281,6 +311,7 @@ class Window:
     """A terminal with the verb in it."""
 
     def __init__(self, folder: Path) -> None:
+        self._seen = ""
         self.pid, self._side = pty.fork()
         if self.pid == 0:
             os.environ.pop("NO_COLOR", None)
@@ -291,12 +322,14 @@ class Window:
         os.write(self._side, text.encode())
 
     def until(self, awaited: str) -> str:
-        seen, end_s = "", time.monotonic() + 60
-        while awaited not in seen:
-            assert time.monotonic() < end_s, f"{awaited!r} never came: {seen!r}"
+        """All from where it was last asked to the end of what is awaited."""
+        end_s = time.monotonic() + 60
+        while awaited not in self._seen:
+            assert time.monotonic() < end_s, f"{awaited!r} never came: {self._seen!r}"
             if select.select([self._side], [], [], 0.2)[0]:
-                seen += os.read(self._side, 1024).decode()
-        return seen.replace("\r\n", "\n")
+                self._seen += os.read(self._side, 1024).decode().replace("\r", "")
+        before, _, self._seen = self._seen.partition(awaited)
+        return before + awaited
 
     def close(self) -> int:
         """The exit status."""
@@ -317,19 +350,18 @@ def test_a_terminal_dims_thinking_and_ctrl_c_stops_then_leaves(talker: Path) -> 
     assert "talker on cpu in float32: weights " in opened
     assert "for a context of 8,192 tokens" in opened
     window.type("hi\n")
-    assert "\x1b[2mhm\x1b[0m\n\nYo\n> " in window.until("\n> ".replace("\n", "\r\n"))
+    assert "\x1b[2mhm\x1b[0m\n\nYo\n> " in window.until("\n> ")
     window.type("no\n")
-    assert "refuses these messages: not that" in window.until("> ")
+    assert "refuses these messages: not that" in window.until("\n> ")
+    window.type("/bye\n")
+    assert "unknown command '/bye'; " in window.until("\n> ")
     window.type("loop\n")
     window.until("lLlL")
     window.type("\x03")
-    window.until("(stopped)")
-    window.until("> ")
+    window.until("\n(stopped)\n> ")
     window.type("hi\n")
-    window.until("Yo")
-    window.until("> ")
+    window.until("Yo\n> ")
     window.type("\x03")
-    window.until("Ctrl-C once more leaves")
+    window.until("Ctrl-C once more leaves; so do Ctrl-D and /exit\n> ")
     window.type("\x03")
     assert window.close() == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -106,8 +106,14 @@ def test_lines_of_a_pipe_are_given_without_prompts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(from_stdin(monkeypatch, b"a\n\nb").lines()) == ["a\n", "\n", "b"]
-    assert from_stdin(monkeypatch, "ä\n\nb\n".encode()).rest() == "ä\n\nb"
+    assert from_stdin(monkeypatch, "ä\n\nb\n\n".encode()).rest() == "ä\n\nb\n"
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_service_has_no_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    terminal = Terminal()
+    assert (terminal.is_interactive, list(terminal.lines())) == (False, [])
 
 
 @pytest.mark.parametrize("read", [lambda t: list(t.lines()), lambda t: t.rest()])
@@ -119,7 +125,7 @@ def test_what_is_no_text_is_refused(
         read(terminal)
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, *given: str | type[BaseException]) -> Terminal:
+def typed(monkeypatch: pytest.MonkeyPatch, *given: str | BaseException) -> Terminal:
     """A terminal at which that is typed, one after the other."""
     rest = iter(given)
 
@@ -138,24 +144,32 @@ def typed(monkeypatch: pytest.MonkeyPatch, *given: str | type[BaseException]) ->
 def test_ctrl_c_leaves_only_twice_in_a_row(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop = KeyboardInterrupt
+    stop = KeyboardInterrupt()
     terminal = typed(monkeypatch, stop, "a", stop, stop, "never")
     assert list(terminal.lines()) == ["a"]
     assert capsys.readouterr().err.count("Ctrl-C once more leaves") == 2
 
 
 def test_ctrl_c_leaves_at_once_where_it_stopped_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = typed(monkeypatch, "a", KeyboardInterrupt, "never")
+    terminal = typed(monkeypatch, "a", KeyboardInterrupt(), "never")
     lines = terminal.lines()
     assert next(lines) == "a"
     terminal.is_leaving = True
     assert list(lines) == []
 
 
+def test_a_typed_line_that_is_no_text_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    assert list(typed(monkeypatch, wrong, "a", EOFError()).lines()) == ["a"]
+    assert "> that is no text: 'utf-8' codec can't decode" in capsys.readouterr().err
+
+
 def test_ctrl_d_leaves_and_prompts_stay_out_of_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list(typed(monkeypatch, "a", EOFError).lines()) == ["a"]
+    assert list(typed(monkeypatch, "a", EOFError()).lines()) == ["a"]
     assert capsys.readouterr() == ("", "> > \n")
 
 

@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from penjing.errors import RequestError
 from penjing.models.arithmetic import Arithmetic, Buffers
 from penjing.models.cache import cache_bytes_per_token
 from penjing.models.catalogue import load_model
-from penjing.models.checkpoint import part_of
+from penjing.models.checkpoint import load_weights, part_of, stored_config
 from penjing.models.config import Latent, MoE
 from penjing.models.decoder import Decoder, MtpLayer, require_runnable
 from penjing.models.format import BF16, FP32
@@ -80,6 +82,26 @@ def test_logits_are_those_of_transformers(
     difference = (ours - theirs).abs().max().item()
     record(f"logits, {which}", difference)
     assert difference <= CLOSE
+
+
+def test_both_spellings_of_the_rotary_embedding_are_one_model(
+    checkpoint: Path, decoder: Decoder, documents: list[list[int]], tmp_path: Path
+) -> None:
+    """``rope_parameters`` of transformers 5, and ``rope_theta`` beside ``rope_scaling`` before."""
+    raw = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    rope = raw.pop("rope_parameters")
+    raw["rope_theta"] = rope.pop("rope_theta")
+    kind = rope.pop("rope_type")
+    raw["rope_scaling"] = None if kind == "default" else {**rope, "type": kind}
+    (tmp_path / "config.json").write_text(json.dumps(raw), encoding="utf-8")
+    (tmp_path / "model.safetensors").symlink_to(checkpoint / "model.safetensors")
+    config = stored_config(tmp_path)
+    assert replace(config, name=decoder.config.name) == decoder.config
+    older = Decoder(config)
+    load_weights(tmp_path, older, config)
+    with torch.no_grad():
+        ours, again = (our_logits(d, KERNELS["exact"](), documents) for d in (decoder, older))
+    assert torch.equal(ours, again)
 
 
 @pytest.mark.parametrize("which", KERNELS)
@@ -159,6 +181,21 @@ def test_documents_do_not_see_each_other(decoder: Decoder, documents: list[list[
     assert torch.equal(alone, together[:70])
     assert torch.equal(turned[:33], together[75:])
     assert torch.equal(turned[33:103], together[:70])
+
+
+def test_logprobs_are_of_each_token_after_those_before_it(
+    oracle: nn.Module, decoder: Decoder, documents: list[list[int]]
+) -> None:
+    """Nats; a first token has none. The gradient is that of minus the sum of cross-entropies."""
+    found = decoder.logprobs(pack_documents(documents), Arithmetic(KERNELS["exact"]()))
+    for document, scores in zip(documents, torch.split(found, [70, 5, 33]), strict=True):
+        of_all = oracle(torch.tensor([document])).logits[0].log_softmax(-1)
+        expected = of_all[:-1].gather(1, torch.tensor(document[1:])[:, None])[:, 0]
+        assert scores[0] == 0
+        torch.testing.assert_close(scores[1:], expected, rtol=1e-5, atol=1e-5)
+    (ours,) = torch.autograd.grad(found.sum(), decoder.norm)
+    assert ours.isfinite().all()
+    assert ours.any()
 
 
 def test_logits_are_fp32_in_bf16_too(decoder: Decoder, documents: list[list[int]]) -> None:

@@ -117,7 +117,7 @@ def test_so_it_is_without_compiled_kernels(decoder: Decoder, documents: list[lis
         assert torch.equal(got, expected)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(of=st.data())
 def test_chunks_and_pages_change_nothing(
     decoder: Decoder, documents: list[list[int]], of: st.DataObject
