@@ -5,6 +5,8 @@
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side already
+
 from hypothesis import settings
 
 settings.register_profile("same", derandomize=True)

@@ -13,6 +13,7 @@ from penjing.engine.sample import Sample
 from penjing.engine.sampler import top_logprobs
 from penjing.engine.scheduler import Chunk, Scheduler, Step
 from penjing.engine.sequence import Sequence, Status
+from penjing.engine.writes import Writes
 from penjing.errors import RequestError
 from penjing.models.decoder import Decoder
 from penjing.models.kernels.choice import Numerics
@@ -34,8 +35,7 @@ class Core:
         )
         self.policy_version = 0
         self.num_computed_tokens = 0
-        self._parameters = list(decoder.parameters())
-        self._seen_writes = self._writes()
+        self._writes = Writes(decoder.parameters())
         self._next_key = 0
         self._requests: dict[int, Request] = {}
         self._members: dict[int, list[Sequence]] = {}  # of each request, in order of samples
@@ -66,7 +66,8 @@ class Core:
     @torch.no_grad()
     def step(self) -> list[Increment]:
         """One pass; empty when nothing is left to do."""
-        self._notice_new_weights()
+        if self._writes.are_new():
+            self.note_new_weights()
         step = self.scheduler.schedule()
         if not step.chunks:
             return []
@@ -84,16 +85,8 @@ class Core:
     def note_new_weights(self) -> None:
         """Counts a change of the weights: caches of the old ones are never used again."""
         self.policy_version += 1
-        self._seen_writes = self._writes()
+        self._writes.see()
         self.scheduler.preempt_all()
-
-    def _notice_new_weights(self) -> None:
-        if self._writes() != self._seen_writes:
-            self.note_new_weights()
-
-    def _writes(self) -> int:
-        """Torch counts writes to each tensor: an optimizer's step shows here without a call."""
-        return sum(parameter._version for parameter in self._parameters)
 
     def _sequence(self, request: Request, sample: Sample) -> Sequence:
         sequence = Sequence(key=self._next_key, ids=list(request.prompt_ids), state=sample)

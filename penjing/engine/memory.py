@@ -22,6 +22,9 @@ from penjing.units import format_bytes
 PAGE_SIZE = 16  # tokens; half a page of each sequence is lost, and prefixes match in whole pages
 LOGIT_ROWS = 64
 _CACHE_BYTES = 4 * 2**30  # unless asked for more
+# What interpreter and torch take when first used, past their state before the load: threads,
+# code, small tensors. Measured at 21 to 25 MiB.
+_RUNTIME_BYTES = 23.0 * 2**20
 _FREE_SHARE = 0.9  # of available memory: the rest is other programs' to grow into
 
 
@@ -46,7 +49,8 @@ class EnginePlan:
 
     @property
     def peak_bytes(self) -> float:
-        return self.base_bytes + self.weight_bytes + self.cache_bytes + self.buffer_bytes
+        base = self.base_bytes + _RUNTIME_BYTES
+        return base + self.weight_bytes + self.cache_bytes + self.buffer_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +177,7 @@ class Planned:
 
 def planned_buffers(config: ModelConfig, tokens: int) -> dict[str, Planned]:
     """By name, what a pass over ``tokens`` writes its results into."""
-    values: Counter[str] = Counter({"hidden": config.width, "normed": config.width})
+    values = Counter(dict.fromkeys(("embedded", "hidden", "normed"), config.width))
     for attention, _ in config.attention_counts:
         values |= Counter(_attention_buffers(attention))
     for block, _ in config.feed_forward_counts:

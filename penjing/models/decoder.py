@@ -122,7 +122,7 @@ class Decoder(nn.Module):
         )
 
     def embed(self, ids_T: Tensor, arithmetic: Arithmetic) -> Tensor:
-        return arithmetic.pick("hidden", self.embedding, ids_T)
+        return arithmetic.pick("embedded", self.embedding, ids_T)
 
     def logits(self, hidden_TD: Tensor, arithmetic: Arithmetic) -> Tensor:
         """In fp32, whatever the weights are. [T, V]"""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from penjing.models.config import MoE, Router, Scoring
-from penjing.models.kernels.reference import Routing
+from penjing.models.kernels.reference import Routing, sigmoid
 
 _NONZERO = 1e-20  # the reference adds it to a sum that sigmoid scores could leave at zero
 
@@ -51,7 +51,7 @@ def choose(logits_TE: Tensor, bias_E: Tensor | None, block: MoE) -> tuple[Tensor
 def _scores(logits_TE: Tensor, scoring: Scoring) -> Tensor:
     match scoring:
         case Scoring.SIGMOID:
-            return logits_TE.sigmoid()
+            return sigmoid(logits_TE)
         case Scoring.SOFTMAX:
             return logits_TE.softmax(-1)
         case Scoring.TOP_K_SOFTMAX:

@@ -131,6 +131,12 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
+def wordy() -> Callable[[str | None], Tokenizer]:
+    """The same with another chat template."""
+    return lambda template: words(template=template)
+
+
+@pytest.fixture(scope="session")
 def plan() -> Callable[..., EnginePlan]:
     """A roomy one, changed as asked."""
 

@@ -224,9 +224,9 @@ def test_a_prompt_is_not_looked_up_again_too_soon(monkeypatch: pytest.MonkeyPatc
     run = simulation(7, 2, max_batch_tokens=8, max_sequences=4)
     begin, tried = run.pool.begin, list[int]()
 
-    def recorded(ids: list[int], *, spare: int) -> tuple[list[int], int] | None:
+    def recorded(ids: list[int], **how: int) -> tuple[list[int], int] | None:
         tried.append(len(ids))
-        return begin(ids, spare=spare)
+        return begin(ids, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run.pool, "begin", recorded)
     for ids, target in ([1], 8), ([2] * 4, 6), ([3] * 5, 6):

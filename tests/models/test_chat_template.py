@@ -136,9 +136,7 @@ def of(source: str | None) -> ChatTemplate:
 @pytest.fixture(scope="module")
 def peer(bytelevel: Callable[..., tokenizers.Tokenizer]) -> Callable[..., str]:
     made = bytelevel("<s>", "</s>")
-    theirs = PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>"
-    )
+    theirs = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
 
     def render(source: str, messages: list[Message], **options: Any) -> str:
         return str(

@@ -118,6 +118,19 @@ def test_ties_go_to_four_different_experts_whatever_the_batch() -> None:
             assert chosen(torch.zeros(num_tokens, 16), bias, block) == [alone] * num_tokens
 
 
+@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
+@pytest.mark.parametrize("num_experts", [8, 12, 20, 64])
+def test_a_token_chooses_alike_in_any_batch(router: Router, num_experts: int) -> None:
+    """To the bit of its weights, however its scores lie in vectors."""
+    block = replace(BLOCK, num_experts=num_experts, experts_per_token=2, router=router)
+    logits = torch.randn(300, num_experts, generator=torch.Generator().manual_seed(1)) * 3
+    bias = torch.zeros(num_experts) if router.correction_bias else None
+    together = choose(logits, bias, block)
+    for part in (*torch.split(torch.arange(300), 1), torch.arange(7, 100)):
+        for one, all_of_them in zip(choose(logits[part], bias, block), together, strict=True):
+            assert torch.equal(one, all_of_them[part])
+
+
 @given(st.integers(1, 40), st.integers(0, 10**6))
 def test_places_are_a_permutation_sorted_by_expert(num_tokens: int, seed: int) -> None:
     logits = torch.randn(num_tokens, 16, generator=torch.Generator().manual_seed(seed))

@@ -27,7 +27,7 @@ from penjing.models.packed import WHOLE, Packed, pack_documents
 
 CPU = torch.device("cpu")
 Chunk = tuple[int, int, int]  # document, from, to
-# One of each kind of attention and of experts: the slower kernels need no more.
+# One of each kind of attention and of experts: what is slow runs for these alone.
 DISTINCT = ["DeepSeek-V3, YaRN", "Moonlight, biases", "Qwen2, sliding", "Qwen3-MoE"]
 
 
@@ -117,7 +117,8 @@ def test_so_it_is_without_compiled_kernels(decoder: Decoder, documents: list[lis
         assert torch.equal(got, expected)
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("variant", DISTINCT, indirect=True)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(of=st.data())
 def test_chunks_and_pages_change_nothing(
     decoder: Decoder, documents: list[list[int]], of: st.DataObject

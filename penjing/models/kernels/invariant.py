@@ -16,6 +16,7 @@ from penjing.models.kernels import reference
 from penjing.models.kernels.reference import Heads, Routing, Spans, keys_and_values, visible
 
 _CPU_ROWS = 16  # below 4 rows in fp32 and 2 in bf16, oneDNN and MKL sum in another order
+_CPU_WIDTH = 16  # at other widths, the sum also depends on where in a tile the row lies
 _GPU_ROWS = 128  # a GPU's library chooses its tiles by the number of rows: always give it this many
 _QUERIES = 16
 _KEYS = 64
@@ -36,23 +37,23 @@ class InvariantKernels:
     ) -> None:
         x_TI, w_OI = x_TI.to(out.dtype), w_OI.to(out.dtype)
         bias_O = None if bias_O is None else bias_O.to(out.dtype)
-        y_TO = by_fixed_rows(partial(F.linear, weight=w_OI, bias=bias_O), x_TI)
+        y_TO = by_fixed_rows(partial(_product, w_OI=w_OI, bias_O=bias_O), x_TI)
         out.copy_(y_TO if residual_TO is None else y_TO + residual_TO)
 
     def heads(self, x_TNI: Tensor, w_NOI: Tensor, out: Tensor) -> None:
         for n in range(x_TNI.shape[1]):
-            out[:, n] = by_fixed_rows(partial(F.linear, weight=w_NOI[n]), x_TNI[:, n])
+            out[:, n] = by_fixed_rows(partial(_product, w_OI=w_NOI[n]), x_TNI[:, n])
 
     def heads_across(self, x_TNI: Tensor, w_NIO: Tensor, out: Tensor) -> None:
         for n in range(x_TNI.shape[1]):
-            out[:, n] = by_fixed_rows(partial(F.linear, weight=w_NIO[n].T), x_TNI[:, n])
+            out[:, n] = by_fixed_rows(partial(_product, w_OI=w_NIO[n].T), x_TNI[:, n])
 
     def experts(self, x_TI: Tensor, w_EOI: Tensor, routing: Routing, out: Tensor) -> None:
         bounds = routing.bounds_E1.tolist()
         rows_AI = x_TI[routing.tokens_A.long()]
         for e, (start, stop) in enumerate(pairwise(bounds)):
             if stop > start:
-                product = partial(F.linear, weight=w_EOI[e])
+                product = partial(_product, w_OI=w_EOI[e])
                 out[start:stop] = by_fixed_rows(product, rows_AI[start:stop])
 
     def combine(
@@ -98,6 +99,16 @@ def by_fixed_rows(product: Callable[[Tensor], Tensor], x_TI: Tensor) -> Tensor:
     return torch.cat(parts)[:rows]
 
 
+def _product(x_TI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """x @ w.T + bias, of widths as the library adds them up alike: those of models already are."""
+    outer, inner = (-width % _CPU_WIDTH for width in w_OI.shape)
+    if x_TI.device.type != "cpu" or not (outer or inner):
+        return F.linear(x_TI, w_OI, bias_O)
+    bias_O = None if bias_O is None else F.pad(bias_O, (0, outer))
+    y_TO = F.linear(F.pad(x_TI, (0, inner)), F.pad(w_OI, (0, inner, 0, outer)), bias_O)
+    return y_TO[:, : w_OI.shape[0]]
+
+
 def _padded(x_TI: Tensor, rows: int) -> Tensor:
     missing = rows - x_TI.shape[0]
     return F.pad(x_TI, (0, 0, 0, missing)) if missing > 0 else x_TI
@@ -107,15 +118,16 @@ def _blockwise(q_QNH: Tensor, k_SMH: Tensor, v_SMH: Tensor, heads: Heads) -> Ten
     """Softmax carried from block to block of keys (arXiv 1805.02867), tiles always full."""
     queries, keys, m = q_QNH.shape[0], k_SMH.shape[0], heads.num_kv_heads
     wide = q_QNH.float().unflatten(1, (m, -1)).transpose(0, 1)  # [M, Q, G, H]
-    q_MXH = F.pad(wide, (0, 0, 0, 0, 0, _QUERIES - queries)).flatten(1, 2)
+    key_pad, value_pad = -heads.key_dim % _CPU_WIDTH, -heads.value_dim % _CPU_WIDTH
+    q_MXH = F.pad(wide, (0, key_pad, 0, 0, 0, _QUERIES - queries)).flatten(1, 2)
     seen_QS = F.pad(visible(queries, keys, heads.window).to(q_QNH.device), (0, _KEYS))
     seen_QS = F.pad(seen_QS, (0, 0, 0, _QUERIES - queries))
     group = heads.num_heads // m
     most = q_MXH.new_full((*q_MXH.shape[:2], 1), -torch.inf)
-    total, sums = torch.zeros_like(most), q_MXH.new_zeros(*q_MXH.shape[:2], heads.value_dim)
+    total, sums = torch.zeros_like(most), torch.zeros_like(most)
     for start in range(0, keys, _KEYS):
-        k_MKH = _full(k_SMH[start : start + _KEYS])
-        v_MKV = _full(v_SMH[start : start + _KEYS])
+        k_MKH = _full(k_SMH[start : start + _KEYS], key_pad)
+        v_MKV = _full(v_SMH[start : start + _KEYS], value_pad)
         seen = seen_QS[:, start : start + _KEYS].repeat_interleave(group, 0)
         scores = (q_MXH @ k_MKH.transpose(1, 2) * heads.scale).masked_fill(~seen, -torch.inf)
         now = torch.maximum(most, scores.amax(-1, keepdim=True))
@@ -124,12 +136,12 @@ def _blockwise(q_QNH: Tensor, k_SMH: Tensor, v_SMH: Tensor, heads: Heads) -> Ten
         total = total * fade + weights.sum(-1, keepdim=True)
         sums = sums * fade + weights @ v_MKV
         most = now
-    out = (sums / total).unflatten(1, (_QUERIES, group))[:, :queries]
+    out = (sums / total).unflatten(1, (_QUERIES, group))[:, :queries, :, : heads.value_dim]
     rows_QNV: Tensor = out.transpose(0, 1).flatten(1, 2).to(q_QNH.dtype)
     return rows_QNV
 
 
-def _full(block_KMH: Tensor) -> Tensor:
-    """[M, _KEYS, H] in fp32, zeros behind the last key."""
+def _full(block_KMH: Tensor, wider: int) -> Tensor:
+    """[M, _KEYS, H + wider] in fp32, zeros behind the last key and the last value of each."""
     wide = block_KMH.float().transpose(0, 1)
-    return F.pad(wide, (0, 0, 0, _KEYS - block_KMH.shape[0]))
+    return F.pad(wide, (0, wider, 0, _KEYS - block_KMH.shape[0]))

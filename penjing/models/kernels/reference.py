@@ -137,7 +137,16 @@ def rope(x_TND: Tensor, turns_PR: Tensor, positions_T: Tensor, interleaved: bool
 def silu_mul(x_TF: Tensor) -> Tensor:
     """silu(gate) * up of rows that hold gate, then up."""
     gate, up = x_TF.float().chunk(2, -1)
-    return (F.silu(gate) * up).to(x_TF.dtype)
+    return (gate * sigmoid(gate) * up).to(x_TF.dtype)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """By way of exp, whose bits do not depend on where a value lies in memory.
+
+    Those of ``torch.sigmoid`` and ``silu`` do on a CPU: what a vector leaves over goes by another
+    formula. Below -80 the result is 2e-35, so that the gradient stays a number.
+    """
+    return 1 / (1 + (-x).clamp(max=80.0).exp())
 
 
 def attend(q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans) -> Tensor:

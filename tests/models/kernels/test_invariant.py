@@ -15,6 +15,7 @@ KERNELS = InvariantKernels()
 SHAPES = {
     "grouped": {"num_heads": 4, "num_kv_heads": 2},
     "windowed": {"num_heads": 4, "num_kv_heads": 4, "window": 21},
+    "odd": {"num_heads": 4, "num_kv_heads": 4, "key_dim": 5, "value_dim": 7},
     "latent": {"num_heads": 5, "key_dim": 44, "value_dim": 36, "latent": True},
 }
 
@@ -34,13 +35,28 @@ def test_every_operation_is_the_formula(
         torch.testing.assert_close(got, expected, rtol=close, atol=close)
 
 
-def test_a_row_is_the_same_beside_any_others(operation: Operation, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("inner", "outer"), [(64, 50), (37, 11), (1030, 96)])
+def test_a_row_is_the_same_beside_any_others(
+    operation: Operation, dtype: torch.dtype, inner: int, outer: int
+) -> None:
     """Bit for bit, for 1 to 40 rows."""
-    x = rows(dtype, 40, 64)
-    together = operation(KERNELS, x, 50, torch.arange(40))
-    for num_rows in range(1, 40):
-        some = operation(KERNELS, x, 50, torch.arange(40 - num_rows, 40))
+    x = rows(dtype, 40, inner)
+    together = operation(KERNELS, x, outer, torch.arange(40))
+    for num_rows in (*range(1, 20), 31, 39):
+        some = operation(KERNELS, x, outer, torch.arange(40 - num_rows, 40))
         assert torch.equal(some, together[-num_rows:]), num_rows
+
+
+def test_a_row_is_the_same_wherever_threads_part(
+    operation: Operation, dtype: torch.dtype, with_threads: Callable[[int], None]
+) -> None:
+    """Many rows of odd widths, so that threads part them in the middle of a row."""
+    num_rows = 4001 if operation.__name__ != "log_sum_exp" else 101
+    x, ends = rows(dtype, num_rows, 15), torch.tensor([0, 1, 7, num_rows // 2, num_rows - 1])
+    few = operation(KERNELS, x, 19, ends)
+    for threads in (2, 3):
+        with_threads(threads)
+        assert torch.equal(operation(KERNELS, x, 19, torch.arange(num_rows))[ends], few)
 
 
 @pytest.mark.parametrize(("outer", "inner"), [(8, 16), (200, 96), (96, 1100), (1500, 64)])

@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,15 +55,18 @@ def libraries(folder: Path) -> list[Path]:
 
 
 @needs_compiler
-def test_the_kernels_compile_and_load() -> None:
+def test_the_kernels_compile_and_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a machine: another run of the tests finds them compiled."""
-    library = load_native()
+    if os.environ.get("PENJING_KERNELS"):
+        monkeypatch.delenv("PENJING_KERNELS")
+        monkeypatch.setattr(native, "load_native", cache(load_native.__wrapped__))
+    library = native.load_native()
     assert library is not None
     assert re.fullmatch(r"native-[0-9a-f]{12}-(8|16)lanes(-bf16pairs)?", library.digest)
     out = torch.empty(1, 1)
     NativeKernels(library).linear(torch.tensor([[2.0]]), torch.tensor([[3.0]]), None, None, out)
     assert out.item() == 6
-    assert load_native() is library
+    assert native.load_native() is library
 
 
 @needs_compiler

@@ -117,6 +117,22 @@ def test_silu_mul_takes_the_gate_first() -> None:
     assert out[0].tolist() == pytest.approx(expected)
 
 
+def test_a_sigmoid_has_the_same_bits_anywhere() -> None:
+    """Unlike torch's own, which this would find out for one value in thirty."""
+    x = draw(3000) * 10
+    together = reference.sigmoid(x)
+    assert torch.equal(together, torch.cat([reference.sigmoid(one) for one in torch.split(x, 1)]))
+    torch.testing.assert_close(together, x.sigmoid())
+
+
+def test_a_sigmoid_far_out_has_a_gradient() -> None:
+    x = torch.tensor([-1e4, -90.0, 0.0, 90.0, 1e4], requires_grad=True)
+    out = reference.sigmoid(x)
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    assert out.tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-30)
+    assert slope.tolist() == pytest.approx([0, 0, 0.25, 0, 0], abs=1e-30)
+
+
 def attend_by_hand(q: list[float], keys: list[list[float]], scale: float) -> list[float]:
     scores = [scale * sum(a * b for a, b in zip(q, key, strict=True)) for key in keys]
     weights = [math.exp(s - max(scores)) for s in scores]
