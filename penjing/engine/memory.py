@@ -14,6 +14,7 @@ from penjing.models.config import (
     Latent,
     ModelConfig,
     MoE,
+    Scoring,
 )
 from penjing.models.format import BF16, FP32, Format
 from penjing.models.parameters import count_parameters
@@ -184,7 +185,7 @@ def planned_buffers(config: ModelConfig, tokens: int) -> dict[str, Planned]:
         values |= Counter(_feed_forward_buffers(block, config.width))
     rows = min(LOGIT_ROWS, tokens)
     planned = {
-        name: Planned(num_values=tokens * width, is_wide=name == "router")
+        name: Planned(num_values=tokens * width, is_wide=name in ("router", "scores"))
         for name, width in values.items()
     }
     planned["picked"] = Planned(num_values=rows * config.width)
@@ -225,7 +226,14 @@ def _feed_forward_buffers(block: FeedForward, width: int) -> dict[str, int]:
             return {"gate_up": 2 * f, "inner": f}
         case MoE(experts_per_token=k, expert_width=f, shared_width=s, num_experts=e):
             inner = max(k * f, s)
-            return {"router": e, "gate_up": 2 * inner, "inner": inner, "down_rows": k * width}
+            scores = {"scores": e} if block.router.scoring is Scoring.SIGMOID else {}
+            return {
+                "router": e,
+                **scores,
+                "gate_up": 2 * inner,
+                "inner": inner,
+                "down_rows": k * width,
+            }
         case _:
             assert_never(block)
 

@@ -198,6 +198,16 @@ class Arithmetic:
 
         return self._run(kernel, reference.silu_mul, x_TF)
 
+    def sigmoid(self, name: str, x: Tensor) -> Tensor:
+        """Of fp32 values."""
+
+        def kernel(x: Tensor) -> Tensor:
+            out = self._out(name, x.shape, x.dtype, x)
+            self.kernels.sigmoid(x, out)
+            return out
+
+        return self._run(kernel, reference.sigmoid, x)
+
     def attend(self, name: str, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans) -> Tensor:
         """Attention of each span over its own rows. [T, N, value_dim]"""
 

@@ -1,5 +1,6 @@
 """Feed-forward blocks as modules: dense, and routed experts beside a shared one."""
 
+from functools import partial
 from typing import assert_never
 
 import torch
@@ -66,4 +67,5 @@ class MoEBlock(nn.Module):
     def routing(self, x_TD: Tensor, run: Run) -> Routing:
         """Scores in fp32, as the reference has them: in bf16 near ties go to other experts."""
         logits_TE = run.arithmetic.linear("router", x_TD, self.router, dtype=torch.float32)
-        return route(logits_TE, self.correction_bias, self._block)
+        sigmoid = partial(run.arithmetic.sigmoid, "scores")
+        return route(logits_TE, self.correction_bias, self._block, sigmoid)

@@ -1,19 +1,26 @@
 """From router logits to experts and their weights."""
 
+from collections.abc import Callable
 from typing import assert_never
 
 import torch
 from torch import Tensor
 
 from penjing.models.config import MoE, Router, Scoring
-from penjing.models.kernels.reference import Routing, sigmoid
+from penjing.models.kernels import reference
+from penjing.models.kernels.reference import Routing
 
 _NONZERO = 1e-20  # the reference adds it to a sum that sigmoid scores could leave at zero
 
 
-def route(logits_TE: Tensor, bias_E: Tensor | None, block: MoE) -> Routing:
+Sigmoid = Callable[[Tensor], Tensor]
+
+
+def route(
+    logits_TE: Tensor, bias_E: Tensor | None, block: MoE, sigmoid: Sigmoid = reference.sigmoid
+) -> Routing:
     """Experts of each token in ascending order, so that sums over them have one order."""
-    weights_TK, experts_TK = choose(logits_TE, bias_E, block)
+    weights_TK, experts_TK = choose(logits_TE, bias_E, block, sigmoid)
     order_A = experts_TK.flatten().argsort(stable=True)
     places_TK = torch.empty_like(order_A)
     places_TK[order_A] = torch.arange(len(order_A), device=order_A.device)
@@ -28,13 +35,15 @@ def route(logits_TE: Tensor, bias_E: Tensor | None, block: MoE) -> Routing:
     )
 
 
-def choose(logits_TE: Tensor, bias_E: Tensor | None, block: MoE) -> tuple[Tensor, Tensor]:
+def choose(
+    logits_TE: Tensor, bias_E: Tensor | None, block: MoE, sigmoid: Sigmoid = reference.sigmoid
+) -> tuple[Tensor, Tensor]:
     """Weights [T, K] in fp32 and experts [T, K]: DeepSeek-V3 report, section 2.1.2.
 
     The correction bias and the limit to groups decide who is chosen, never with what weight.
     """
     router, k = block.router, block.experts_per_token
-    scores_TE = _scores(logits_TE, router.scoring)
+    scores_TE = _scores(logits_TE, router.scoring, sigmoid)
     ranked_TE = scores_TE.detach() if bias_E is None else scores_TE.detach() + bias_E
     if router.num_groups > 1:
         ranked_TE = ranked_TE.masked_fill(~_in_best_groups(ranked_TE, router), -torch.inf)
@@ -48,7 +57,7 @@ def choose(logits_TE: Tensor, bias_E: Tensor | None, block: MoE) -> tuple[Tensor
     return (weights_TK * router.scale).contiguous(), experts_TK
 
 
-def _scores(logits_TE: Tensor, scoring: Scoring) -> Tensor:
+def _scores(logits_TE: Tensor, scoring: Scoring, sigmoid: Sigmoid) -> Tensor:
     match scoring:
         case Scoring.SIGMOID:
             return sigmoid(logits_TE)

@@ -41,7 +41,7 @@ COMMON: Raw = {
     "torch_dtype": "float32",
 }
 QWEN3: Raw = {**COMMON, "model_type": "qwen3", "num_key_value_heads": 2, "head_dim": 8}
-EXPERTS: Raw = {"num_experts": 32, "num_experts_per_tok": 3, "moe_intermediate_size": 12}
+EXPERTS: Raw = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 12}
 DEEPSEEK: Raw = {
     **COMMON,
     "model_type": "deepseek_v3",
@@ -52,7 +52,7 @@ DEEPSEEK: Raw = {
     "qk_rope_head_dim": 4,
     "v_head_dim": 8,
     "moe_intermediate_size": 12,
-    "n_routed_experts": 32,
+    "n_routed_experts": 8,
     "n_shared_experts": 1,
     "num_experts_per_tok": 4,
     "n_group": 4,

@@ -144,7 +144,7 @@ def schedule(
     tight = engine(
         model,
         page_size=page_size,
-        num_pages=-(-LONGEST // page_size) + draw.choice([0, 0, 0, 4, 9]) // page_size,
+        num_pages=-(-LONGEST // page_size) + draw.choice([0, 3, 6, 9]) // page_size,
         max_sequences=places,
         max_batch_tokens=places + draw.choice([0, 2, 7, 20, 20]),
         max_length=LONGEST + draw.randint(0, 9),
@@ -217,7 +217,7 @@ def test_no_schedule_shows_in_a_result(
     """1,008 schedules in all."""
     run = partial(schedule, engine, decoder(kind, dtype), partial(alone, kind, dtype))
     met = live_through(run, f"{kind} {dtype} {part}", 63)
-    assert min(met.values()) > 3, met  # each was really met
+    assert all(met.values()), met  # each was really met
 
 
 @pytest.mark.parametrize(("kind", "dtype"), MODELS)

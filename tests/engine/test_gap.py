@@ -27,7 +27,8 @@ def test_fast_numerics_have_one_and_it_is_small(engine: Made, kind: str) -> None
     made = engine(kind, torch.bfloat16, numerics="fast")
     found = made.gap(made.generate(PROMPTS, ASK))
     assert found.num_tokens == 120
-    assert 0 < found.mean < found.largest < 0.5
+    assert 0 < found.mean < 0.1  # of single tokens it may be more, where one goes to other experts
+    assert found.mean < found.largest
     assert 0 < found.num_different <= 120
 
 

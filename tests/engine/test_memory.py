@@ -74,7 +74,7 @@ def test_weights_that_are_there_already_take_no_room(config: ModelConfig) -> Non
 def test_correction_biases_stay_wide(decoder: Callable[..., Decoder]) -> None:
     config = decoder("latent").config
     without = engine_weight_bytes(config, FP32) / 2
-    assert engine_weight_bytes(config, BF16) == without + 32 * 2
+    assert engine_weight_bytes(config, BF16) == without + 8 * 2
 
 
 def test_logits_are_planned_for_a_few_rows_only(config: ModelConfig) -> None:

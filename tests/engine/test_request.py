@@ -53,4 +53,4 @@ def test_logits_of_the_prompt_are_wanted_until_its_last_score(
 
 def test_requests_are_themselves() -> None:
     """Two that ask the same stay two."""
-    assert request() != request()
+    assert request(0) != request(0)

@@ -116,6 +116,11 @@ OPERATIONS: dict[str, tuple[Operation, Operation, Sequence[Tensor]]] = {
         lambda x: torch.nn.functional.silu(x[:, :3]) * x[:, 3:],
         (draw(9, 6),),
     ),
+    "sigmoid": (
+        lambda a, x: a.sigmoid("x", x),
+        lambda x: torch.sigmoid(x),
+        (draw(9, 6),),
+    ),
     "attend": (
         lambda a, q, kv: a.attend("x", q, kv, HEADS, SPANS),
         lambda q, kv: reference.attend(q, kv, HEADS, SPANS),

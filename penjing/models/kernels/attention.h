@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dot.h"
+#include "pool.h"
 
 constexpr int KEYS = 64;
 constexpr int ROWS = 32;  // queries times heads that share one reading of the keys
@@ -168,10 +169,11 @@ static void attend(const Attention<T>& a, int threads) {
             for (int h = 0; h < a.kv_heads; h++)
                 tasks.push_back({s, h, r, std::min(each, rows - r)});
     }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int i = 0; i < (int)tasks.size(); i++) {
+    share_out(tasks.size(), 1, threads, [&](int begin, int end) {
         static thread_local std::vector<float> room;
-        const Task& t = tasks[i];
-        Item<T>(a, t.span, t.kv_head, t.r0, t.rows, room).run();
-    }
+        for (int i = begin; i < end; i++) {
+            const Task& t = tasks[i];
+            Item<T>(a, t.span, t.kv_head, t.r0, t.rows, room).run();
+        }
+    });
 }

@@ -73,6 +73,9 @@ class InvariantKernels:
     def silu_mul(self, x_TF: Tensor, out: Tensor) -> None:
         out.copy_(reference.silu_mul(x_TF))
 
+    def sigmoid(self, x: Tensor, out: Tensor) -> None:
+        out.copy_(reference.sigmoid(x))
+
     def attend(
         self, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans, out_TNV: Tensor
     ) -> None:

@@ -50,12 +50,11 @@ static void heads_across_of(const T* x, int64_t ldx, int64_t x_step, const T* w,
                             T* out, int64_t ldo, int64_t out_step, int heads, int m, int n, int k,
                             int threads) {
     const int tiles = (m + TILE_M - 1) / TILE_M;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
-    for (int h = 0; h < heads; h++)
-        for (int tile = 0; tile < tiles; tile++) {
-            static thread_local std::vector<float> room;
-            static thread_local std::vector<const T*> rows;
-            int m0 = tile * TILE_M, count = std::min(TILE_M, m - m0);
+    share_out(heads * tiles, 1, threads, [&](int begin, int end) {
+        static thread_local std::vector<float> room;
+        static thread_local std::vector<const T*> rows;
+        for (int at = begin; at < end; at++) {
+            int h = at / tiles, m0 = at % tiles * TILE_M, count = std::min(TILE_M, m - m0);
             room.assign((size_t)TILE_M * (n + k), 0.0f);
             rows.resize(k);
             float* left = room.data() + TILE_M * n;
@@ -69,6 +68,7 @@ static void heads_across_of(const T* x, int64_t ldx, int64_t x_step, const T* w,
                     store_up_to(out + (m0 + i) * ldo + h * out_step + j,
                                 load_up_to(room.data() + i * n + j, n - j), n - j);
         }
+    });
 }
 
 // For each head: out[m, n] = x[m, k] @ w[k, n].
@@ -143,6 +143,10 @@ C_API void penjing_silu_mul(int wide, const void* x, void* out, int64_t rows, in
                             int threads) {
     if (wide) silu_mul((const float*)x, (float*)out, rows, width, threads);
     else silu_mul((const bf16*)x, (bf16*)out, rows, width, threads);
+}
+
+C_API void penjing_sigmoid(const float* x, float* out, int64_t size, int threads) {
+    sigmoids(x, out, size, threads);
 }
 
 C_API void penjing_log_sum_exp(const float* x, int64_t ldx, float* lse, int64_t* best,

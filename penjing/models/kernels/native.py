@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-import torch  # its OpenMP runtime has to be loaded first: ours must be the same one
-
-_SOURCES = ("kernels.cpp", "attention.h", "product.h", "rows.h", "dot.h", "vector.h")
+_SOURCES = ("kernels.cpp", "attention.h", "product.h", "rows.h", "dot.h", "pool.h", "vector.h")
 _FLAGS = (
     *("-O3", "-std=gnu++17", "-march=native", "-ffp-contract=off"),
-    *("-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-fPIC", "-shared", "-fvisibility=hidden", "-pthread"),
 )
 _P, _I, _L, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, Sequence[type]] = {
@@ -34,6 +32,7 @@ _SIGNATURES: dict[str, Sequence[type]] = {
     "rms_norm": (_I, _P, _L, _P, _F, _P, _L, _L, _I, _L, _L, _I, _I),
     "rope": (_I, _P, _L, _I, _L, _I, _P, _P, _L, _I, _I),
     "silu_mul": (_I, _P, _P, _L, _I, _I),
+    "sigmoid": (_P, _P, _L, _I),
     "log_sum_exp": (_P, _L, _P, _P, _L, _L, _I),
     "combine": (_I, _P, _P, _P, _I, _P, _P, _L, _I, _I),
 }
@@ -90,11 +89,10 @@ def _compiled(compiler: str) -> Path | None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / "kernels.so"
-        for extra in (["-fopenmp"], []):
-            command = [compiler, *_FLAGS, *extra, "-o", str(built), str(_source("kernels.cpp"))]
-            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-                built.replace(target)  # whole or not at all: others may be compiling it too
-                return target
+        command = [compiler, *_FLAGS, "-o", str(built), str(_source("kernels.cpp"))]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            built.replace(target)  # whole or not at all: others may be compiling it too
+            return target
     return None
 
 
@@ -104,14 +102,14 @@ def _cache_folder() -> Path:
 
 
 def _key(compiler: str) -> str:
-    """Everything that the library depends on: sources, compiler, processor, torch's OpenMP."""
+    """Everything that the library depends on: sources, flags, compiler, processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
     native = subprocess.run(
         [compiler, "-march=native", "-E", "-v", "-x", "c++", "/dev/null"],
         capture_output=True,
         check=False,
     ).stderr
-    parts = (_digest_of_sources().encode(), version, native, torch.__version__.encode())
+    parts = (_digest_of_sources().encode(), version, native)
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 

@@ -115,6 +115,11 @@ class NativeKernels:
         threads = torch.get_num_threads()
         self._native.silu_mul(_wide(x_TF), x_TF.data_ptr(), out.data_ptr(), *out.shape, threads)
 
+    def sigmoid(self, x: Tensor, out: Tensor) -> None:
+        """Of fp32 values that lie together."""
+        threads = torch.get_num_threads()
+        self._native.sigmoid(x.data_ptr(), out.data_ptr(), x.numel(), threads)
+
     def attend(
         self, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans, out_TNV: Tensor
     ) -> None:

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "dot.h"
+#include "pool.h"
 
 constexpr int PANEL_N = 24;          // rows of w in one piece of work
 constexpr int HELD_N = 2 * TILE_N;   // of them, those that a thread holds in its first cache
@@ -129,20 +130,18 @@ static void multiply(const std::vector<Product<T, O>>& list, int64_t rows, int64
     if (!same && (int64_t)kept.size() < rows * width) kept.resize(rows * width);
     float* wide = kept.data();
     const L* left = same ? (const L*)x : (const L*)wide;
-    const int share = std::max<int>(1, panels.size() / (4 * threads));
-#pragma omp parallel num_threads(threads)
-    {
-        if (!same) {
-#pragma omp for schedule(static)
-            for (int64_t row = 0; row < rows; row++)
+    const int share = std::max<int>(1, panels.size() / (8 * threads));
+    if (!same)
+        share_out(rows, 8, threads, [&](int begin, int end) {
+            for (int64_t row = begin; row < end; row++)
                 for (int64_t i = 0; i < width; i += LANES)
                     store_up_to(wide + row * width + i, load_up_to(x + row * ldx + i, width - i),
                                 width - i);
-        }
-#pragma omp for schedule(dynamic, share)
-        for (int i = 0; i < (int)panels.size(); i++) {
+        });
+    share_out(panels.size(), share, threads, [&](int begin, int end) {
+        for (int i = begin; i < end; i++) {
             const Product<T, O>& p = list[panels[i].first];
             Panel<L, T, O>(p, left + (p.x - x), ldl, panels[i].second).run();
         }
-    }
+    });
 }

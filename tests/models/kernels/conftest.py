@@ -132,6 +132,13 @@ def silu_mul(kernels: Kernels, x_TNI: Tensor, outer: int, picks: Tensor) -> Tens
     return out
 
 
+def sigmoid(kernels: Kernels, x_TNI: Tensor, outer: int, picks: Tensor) -> Tensor:
+    rows = draw(1, torch.float32, len(x_TNI), outer)[picks] * 30
+    out = torch.empty_like(rows)
+    kernels.sigmoid(rows, out)
+    return out
+
+
 def log_sum_exp(kernels: Kernels, x_TNI: Tensor, outer: int, picks: Tensor) -> Tensor:
     """With the index of the largest beside it."""
     logits = draw(1, torch.float32, len(x_TNI), outer + 3)[picks][:, :outer] * 9
@@ -144,7 +151,7 @@ OPERATIONS: dict[str, Operation] = {
     f.__name__: f
     for f in (
         *(linear, linear_wide, heads, heads_across, experts, combine),
-        *(rms_norm, norm_heads, rope, silu_mul, log_sum_exp),
+        *(rms_norm, norm_heads, rope, silu_mul, sigmoid, log_sum_exp),
     )
 }
 

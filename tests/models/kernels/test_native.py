@@ -110,18 +110,6 @@ def test_other_flags_are_another_library(
     assert len(libraries(machine)) == 2
 
 
-@needs_compiler
-def test_another_torch_is_another_library(
-    machine: Path, small_sources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its OpenMP runtime is the one the library runs on."""
-    load_native()
-    monkeypatch.setattr(torch, "__version__", "9.9")
-    load_native.cache_clear()
-    load_native()
-    assert len(libraries(machine)) == 2
-
-
 def test_they_can_be_turned_off(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENJING_KERNELS", "torch")
     assert load_native() is None

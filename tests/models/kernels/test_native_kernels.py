@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -240,3 +241,23 @@ def test_threads_do_not_change_attention(
 
 def test_the_digest_is_that_of_the_library(native: NativeKernels) -> None:
     assert native.digest.startswith("native-")
+
+
+def test_several_callers_at_once_get_what_one_gets(native: NativeKernels) -> None:
+    """Who comes while the threads are at work for another does the work alone."""
+    x_TI, w_OI = torch.randn(40, 64), torch.randn(300, 64)
+    alone = torch.empty(40, 300)
+    native.linear(x_TI, w_OI, None, None, alone)
+
+    def call(_: int) -> bool:
+        out = torch.empty(40, 300)
+        for _ in range(20):
+            native.linear(x_TI, w_OI, None, None, out)
+        return torch.equal(out, alone)
+
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as executor:
+            assert all(executor.map(call, range(8)))
+    finally:
+        torch.set_num_threads(1)
