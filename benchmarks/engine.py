@@ -81,6 +81,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--vllm-python", metavar="PATH", help="interpreter that has vllm")
     parser.add_argument("--llama-python", metavar="PATH", help="one with llama_cpp, gguf, numpy")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ragged-rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--limit-s", type=float, default=180, help="for one round of equal lengths")
     parser.add_argument("--ragged-limit-s", type=float, default=1800, help="for one ragged round")
@@ -177,7 +178,8 @@ def fought(
     with ours_failing_ends_all():
         ours.ask(first, OUR_LIMIT_S)
     found = []
-    for number in range(arguments.rounds):
+    rounds = arguments.ragged_rounds if isinstance(case, Ragged) else arguments.rounds
+    for number in range(rounds):
         requests = case.draw(vocab_size, f"{seed} {number}")
         with ours_failing_ends_all():
             mine = ours.ask(requests, OUR_LIMIT_S)

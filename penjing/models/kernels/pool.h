@@ -4,6 +4,9 @@
 // something else, that is as late as the operating system pleases; here whoever calls takes all
 // that nobody has taken, and waits only for pieces that are being worked on.
 #pragma once
+#include <pthread.h>
+#include <signal.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -51,6 +54,9 @@ class Pool {
     }
 
     void serve(int id) {
+        sigset_t all;  // signals belong to whoever reads them: the interpreter's own thread
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, nullptr);
         for (uint64_t last = 0;;) {
             uint64_t job = job_after(last);
             inside++;  // from here on the caller waits, if the job is still open
