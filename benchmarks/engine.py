@@ -62,6 +62,7 @@ def main() -> None:
     document = {
         "threads": arguments.threads,
         "rounds": arguments.rounds,
+        "ragged_rounds": arguments.ragged_rounds,
         "cache_bytes": CACHE_BYTES,
         "rates_of_the_machine": machine_document(machine),
         "weight_bytes": weights,
