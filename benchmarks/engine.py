@@ -88,14 +88,16 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--ragged-limit-s", type=float, default=1800, help="for one ragged round")
     parser.add_argument("--ragged-prompts", type=int, default=16)
     parser.add_argument("--only", default="", help="engines or models whose name has this in it")
+    parser.add_argument("--skip", default="", help="those with one of these, between commas")
     parser.add_argument("--dry-run", action="store_true", help="print the tables, write nothing")
     return parser.parse_args()
 
 
 def chosen(arguments: argparse.Namespace) -> list[Entry]:
     found = entries(arguments)
-    wanted = arguments.only.lower()
-    return [e for e in found if wanted in f"{e.model} {e.engine.name} {e.engine.dtype}".lower()]
+    wanted, skipped = arguments.only.lower(), [w for w in arguments.skip.lower().split(",") if w]
+    named = {f"{e.model} {e.engine.name} {e.engine.dtype}".lower(): e for e in found}
+    return [e for n, e in named.items() if wanted in n and not any(w in n for w in skipped)]
 
 
 def entries(arguments: argparse.Namespace) -> Iterator[Entry]:

@@ -22,6 +22,7 @@ Asked = tuple[list[int], Sampling]
 
 THINK, EOS = 60, 62
 LONGEST = 22  # tokens of a prompt and its completion
+MOST_STEPS = 500  # of a schedule; all need fewer
 NUM_ASKED = 24  # different requests a model is asked in all schedules
 MODELS = [
     (kind, dtype) for kind in ("grouped", "latent") for dtype in (torch.float32, torch.bfloat16)
@@ -77,13 +78,16 @@ class Life:
 
     def run(self, arrivals: Sequence[int]) -> None:
         queue = list(arrivals)
-        while queue or not self.engine.core.is_idle:
+        for _ in range(MOST_STEPS):
+            if not queue and self.engine.core.is_idle:
+                break
             while queue and (self.engine.core.is_idle or self.draw.random() < 0.5):
                 number = queue.pop(0)
                 self.live[self.engine.add(*asked(number))] = number
             if self.live and self.draw.random() < 0.06:
                 self.abort(self.draw.choice(list(self.live)))
             self.step()
+        assert self.engine.core.is_idle, "it hangs"
         pool = self.engine.core.pool
         assert pool.num_available == pool.num_pages
         pool.check([])
@@ -121,8 +125,9 @@ class Life:
 
 
 def run(engine: Engine) -> None:
-    while not engine.core.is_idle:
+    for _ in range(200):
         engine.step()
+    assert engine.core.is_idle, "it hangs"
 
 
 def as_if_alone(found: Completion, alone: Completion) -> bool:

@@ -32,6 +32,13 @@ def test_fast_numerics_have_one_and_it_is_small(engine: Made, kind: str) -> None
     assert 0 < found.num_different <= 120
 
 
+def test_a_gap_of_the_last_bits_is_one(engine: Made) -> None:
+    made = engine(numerics="fast")
+    found = made.gap(made.generate(PROMPTS, ASK))
+    assert found.largest < 1e-3
+    assert 0 < found.num_different < 120
+
+
 def test_the_gap_of_other_weights_is_theirs(engine: Made, decoder: Callable[..., Decoder]) -> None:
     model = decoder()
     made = engine(model)

@@ -87,3 +87,47 @@ def test_a_result_says_where_and_when_and_of_what(name: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
     assert found["commit_is_complete"] is True
     assert found["machine"]["cores"] >= 1
+
+
+def test_the_contests_are_those_that_were_run() -> None:
+    """A rate that is shown is the median that was measured, and what did not run says why."""
+    found = [row for row in rows(read("docs/results.md")) if len(row) == 11]
+    for contest in result("engine")["contests"]:
+        named = [contest["model"], contest["requests"]]
+        shown = next(
+            row
+            for row in found
+            if row[:2] == named
+            and row[3] == contest["dtype"]
+            and contest["version"] in ("", row[2])
+            and (contest["version"] or row[2] == contest["engine"])
+        )
+        if "not_run" in contest:
+            assert shown[4] == f"not run: {contest['not_run']}"
+        else:
+            ratio = contest["ratio"]
+            assert shown[8:] == [f"{ratio[k]:.2f}" for k in ("median", "min", "max")]
+
+
+def test_memory_is_what_the_plan_says() -> None:
+    """Six settings, each within 5 %, and the table is that of the run."""
+    settings = result("memory")["settings"]
+    found = rows(read("docs/results.md"))
+    assert len(settings) == 6
+    for one in settings:
+        assert abs(one["error"]) <= 0.05, one
+        name = f"{one['sequences']} x {one['max_length']:,}"
+        head = [one["model"], one["dtype"], name]
+        assert any(row[:3] == head and row[-1] == f"{one['error']:+.1%}" for row in found), head
+
+
+def test_parity_is_within_its_bars() -> None:
+    variants = result("parity")["variants"]
+    found = first_of_each_name(read("docs/results.md"))
+    assert len(variants) > 20
+    for name, figures in variants.items():
+        assert name in found
+        assert figures["logits, exact"] <= 1e-5
+        assert figures["logits, exact, torch"] <= 1e-5
+        assert figures.get("expanded, exact", 0) <= 1e-5
+        assert figures["token by token"] == 0
