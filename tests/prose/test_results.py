@@ -109,18 +109,6 @@ def test_the_contests_are_those_that_were_run() -> None:
             assert shown[8:] == [f"{ratio[k]:.2f}" for k in ("median", "min", "max")]
 
 
-def test_memory_is_what_the_plan_says() -> None:
-    """Six settings, each within 5 %, and the table is that of the run."""
-    settings = result("memory")["settings"]
-    found = rows(read("docs/results.md"))
-    assert len(settings) == 6
-    for one in settings:
-        assert abs(one["error"]) <= 0.05, one
-        name = f"{one['sequences']} x {one['max_length']:,}"
-        head = [one["model"], one["dtype"], name]
-        assert any(row[:3] == head and row[-1] == f"{one['error']:+.1%}" for row in found), head
-
-
 def test_parity_is_within_its_bars() -> None:
     variants = result("parity")["variants"]
     found = first_of_each_name(read("docs/results.md"))
