@@ -312,6 +312,7 @@ class Window:
 
     def __init__(self, folder: Path) -> None:
         self._seen = ""
+        self._is_open = True
         self.pid, self._side = pty.fork()
         if self.pid == 0:
             os.environ.pop("NO_COLOR", None)
@@ -326,22 +327,42 @@ class Window:
         end_s = time.monotonic() + 60
         while awaited not in self._seen:
             assert time.monotonic() < end_s, f"{awaited!r} never came: {self._seen!r}"
-            if select.select([self._side], [], [], 0.2)[0]:
-                self._seen += os.read(self._side, 1024).decode().replace("\r", "")
+            self._is_silent_for(0.2)
+            assert self._is_open, f"left before {awaited!r}: {self._seen!r}"
         before, _, self._seen = self._seen.partition(awaited)
         return before + awaited
 
-    def close(self) -> int:
-        """The exit status."""
-        while True:
-            try:
-                if not os.read(self._side, 1024):
-                    break
-            except OSError as error:
-                assert error.errno == errno.EIO  # noqa: PT017 - the other side is closed
-                break
+    def interrupt(self, awaited: str = "") -> None:
+        """Ctrl-C at a prompt, until what is awaited is seen, or the program has left.
+
+        Pressed again after a silence: Python shows its prompt just before it waits for a line, and
+        a signal between the two is kept until the next one wakes it.
+        """
+        for _ in range(12):
+            self.type("\x03")
+            while not (awaited and awaited in self._seen) and not self._is_silent_for(5):
+                if not self._is_open:
+                    return
+            if awaited and awaited in self._seen:
+                self.until(awaited)
+                return
+        raise AssertionError(f"{awaited!r} never came: {self._seen!r}")
+
+    def status(self) -> int:
+        """The exit status of a program that has left."""
+        assert not self._is_open
         os.close(self._side)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _is_silent_for(self, time_s: float) -> bool:
+        if not self._is_open or not select.select([self._side], [], [], time_s)[0]:
+            return True
+        try:
+            self._seen += os.read(self._side, 1024).decode().replace("\r", "")
+        except OSError as error:
+            assert error.errno == errno.EIO  # noqa: PT017 - the other side is closed
+            self._is_open = False
+        return False
 
 
 def test_a_terminal_dims_thinking_and_ctrl_c_stops_then_leaves(talker: Path) -> None:
@@ -361,7 +382,6 @@ def test_a_terminal_dims_thinking_and_ctrl_c_stops_then_leaves(talker: Path) -> 
     window.until("\n(stopped)\n> ")
     window.type("hi\n")
     window.until("Yo\n> ")
-    window.type("\x03")
-    window.until("Ctrl-C once more leaves; so do Ctrl-D and /exit\n> ")
-    window.type("\x03")
-    assert window.close() == 0
+    window.interrupt("Ctrl-C once more leaves; so do Ctrl-D and /exit\n> ")
+    window.interrupt()
+    assert window.status() == 0
