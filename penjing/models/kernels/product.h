@@ -43,47 +43,39 @@ struct Panel {
         for (int m0 = 0; m0 < p.m; m0 += PANEL_M) {
             int m = std::min(PANEL_M, p.m - m0);
             memset(sums, 0, sizeof(float) * m * PANEL_N);
-            if (m <= STREAM_M) stream(m0, m);
-            else
-                for (int j = 0; j < n; j += HELD_N) block(m0, m, j, std::min(HELD_N, n - j));
+            for (int j = 0; j < n; j += HELD_N)
+                for (int at = 0; at < p.k; at += BLOCK_K)
+                    if (m <= STREAM_M) block<T>(m0, m, j, at, [](const T* w, int, int) { return w; });
+                    else block<L>(m0, m, j, at, [&](const T* w, int i, int k) {
+                        return held(w, i, k, left);
+                    });
             finish(m0, m);
         }
     }
 
-    // Few rows: w is read once, row by row, as memory likes it.
-    void stream(int m0, int m) {
-        const int wide = widest(std::min(m, TILE_M));
-        for (int j = 0; j < n; j += wide)
-            for (int at = 0; at < p.k; at += BLOCK_K) {
-                const T* b[8];
-                int count = std::min(wide, n - j);
-                for (int i = 0; i < count; i++) b[i] = p.w + (n0 + j + i) * p.ldw + at;
-                for (int i = 0; i < m; i += TILE_M) {
-                    const L* a[TILE_M];
-                    int rows = std::min(TILE_M, m - i);
-                    rows_of(m0 + i, rows, at, a);
-                    dots(rows, count, a, b, std::min(BLOCK_K, p.k - at), sums + i * PANEL_N + j,
-                         PANEL_N, i ? 0 : wide * p.ldw);
-                }
-            }
+    // Some rows of w stay in the first cache while all of x pass, the next ones already on their way.
+    template <class R, class Hold>
+    void block(int m0, int m, int j0, int at, const Hold& hold) {
+        const int count = std::min(HELD_N, n - j0), k = std::min(BLOCK_K, p.k - at);
+        const T* w = p.w + (n0 + j0) * p.ldw;
+        const R* b[HELD_N];
+        for (int j = 0; j < count; j++) b[j] = hold(w + j * p.ldw + at, j, k);
+        Ahead ahead = following(w, at);
+        for (int i = 0; i < m; i += TILE_M) {
+            const L* a[TILE_M];
+            const int rows = std::min(TILE_M, m - i), wide = widest(rows);
+            rows_of(m0 + i, rows, at, a);
+            for (int j = 0; j < count; j += wide)
+                dots(rows, std::min(wide, count - j), a, b + j, k, sums + i * PANEL_N + j0 + j,
+                     PANEL_N, &ahead);
+        }
     }
 
-    // Many rows: a block of w stays in the first cache while they pass.
-    void block(int m0, int m, int j0, int count) {
-        for (int at = 0; at < p.k; at += BLOCK_K) {
-            int k = std::min(BLOCK_K, p.k - at);
-            const L* b[HELD_N];
-            for (int j = 0; j < count; j++)
-                b[j] = held(p.w + (n0 + j0 + j) * p.ldw + at, j, k, left);
-            for (int i = 0; i < m; i += TILE_M) {
-                const L* a[TILE_M];
-                int rows = std::min(TILE_M, m - i);
-                rows_of(m0 + i, rows, at, a);
-                for (int j = 0; j < count; j += TILE_N)
-                    dots(rows, std::min(TILE_N, count - j), a, b + j, k,
-                         sums + i * PANEL_N + j0 + j, PANEL_N);
-            }
-        }
+    // What is wanted after the block of w at `at`: the rest of its rows, or the next ones.
+    Ahead following(const T* w, int at) {
+        const int next = at + BLOCK_K < p.k ? at + BLOCK_K : 0;
+        const T* rows = next ? w + next : w + HELD_N * p.ldw;
+        return Ahead(rows, p.ldw * sizeof(T), std::min(BLOCK_K, p.k - next) * sizeof(T), HELD_N);
     }
 
     void rows_of(int m0, int m, int at, const L** a) {
@@ -94,10 +86,7 @@ struct Panel {
 
     const float* held(const bf16* w, int j, int k, const float*) {
         float* to = right + j * BLOCK_K;
-        for (int i = 0; i < k; i += LANES) {
-            if (i % 32 == 0) __builtin_prefetch(w + i + HELD_N * p.ldw);  // the next ones held
-            store_up_to(to + i, load_up_to(w + i, k - i), k - i);
-        }
+        for (int i = 0; i < k; i += LANES) store_up_to(to + i, load_up_to(w + i, k - i), k - i);
         return to;
     }
 
