@@ -1,7 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
-from penjing.models.parameter import empty
+from penjing.models.parameter import empty, on_huge_pages
+
+SMAPS = Path("/proc/self/smaps")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -16,3 +21,25 @@ def test_on_no_device_it_takes_no_memory() -> None:
     made = empty(torch.bfloat16, torch.device("meta"), 10**6, 10**6)
     assert made.is_meta
     assert made.numel() == 10**12
+
+
+def test_huge_pages_are_a_hint_that_changes_no_value() -> None:
+    tensor = torch.arange(3 * 2**20, dtype=torch.int32)
+    before = tensor.clone()
+    assert on_huge_pages(tensor) is tensor
+    assert torch.equal(tensor, before)
+    assert on_huge_pages(torch.empty(0)).numel() == 0
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="the kernel does not tell which pages are huge")
+def test_large_parameters_ask_for_huge_pages() -> None:
+    made = empty(torch.float32, torch.device("cpu"), 16 * 2**20)
+    at = made.data_ptr() + made.nbytes // 2
+    flags = ""
+    inside = False
+    for line in SMAPS.read_text().splitlines():
+        if (bounds := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)) is not None:
+            inside = int(bounds[1], 16) <= at < int(bounds[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            flags = line
+    assert " hg" in flags  # MADV_HUGEPAGE
