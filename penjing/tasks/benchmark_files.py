@@ -1,0 +1,61 @@
+"""Files of well-known benchmarks, told by their sha256: what they are, and what they are for."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import file_digest
+from pathlib import Path
+
+from penjing.errors import BadFile
+from penjing.tasks.problem import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkFile:
+    """``rows`` counts problems; ``repository`` and ``path`` say where on GitHub it was seen."""
+
+    name: str
+    split: Split
+    rows: int
+    repository: str
+    path: str
+
+
+def benchmark_of(path: Path) -> BenchmarkFile | None:
+    """None: not a file we know. Raises ``BadFile`` where it cannot be read."""
+    try:
+        state = path.stat()
+        return BENCHMARK_FILES.get(_sha256(path, state.st_size, state.st_mtime_ns))
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read: {error.strerror}; check the path") from None
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, size_bytes: int, modified_ns: int) -> str:
+    """Asked once a problem, so it is kept; size and time tell when a file has changed."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+BENCHMARK_FILES = {
+    "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14": BenchmarkFile(
+        name="gsm8k",
+        split=Split.HELD_OUT,
+        rows=1319,
+        repository="openai/grade-school-math",
+        path="grade_school_math/data/test.jsonl",
+    ),
+    "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465": BenchmarkFile(
+        name="gsm8k",
+        split=Split.TRAIN,
+        rows=7473,
+        repository="openai/grade-school-math",
+        path="grade_school_math/data/train.jsonl",
+    ),
+    "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef": BenchmarkFile(
+        name="humaneval",
+        split=Split.HELD_OUT,
+        rows=164,
+        repository="openai/human-eval",
+        path="data/HumanEval.jsonl.gz",
+    ),
+}
