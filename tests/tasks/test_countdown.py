@@ -23,6 +23,7 @@ def test_every_problem_has_the_solution_it_keeps(number: int) -> None:
     assert draw(number) == drawn
     numbers, target = drawn.metadata["numbers"], drawn.metadata["target"]
     assert 3 <= len(numbers) <= 4
+    assert target not in numbers
     assert grade(drawn.reference, numbers, target).is_correct
     assert not grade(str(target), numbers, target).is_correct
     assert not grade(drawn.prompt, numbers, target).is_correct
