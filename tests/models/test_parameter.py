@@ -7,6 +7,7 @@ import torch
 from penjing.models.parameter import empty, on_huge_pages
 
 SMAPS = Path("/proc/self/smaps")
+HUGE = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -31,7 +32,7 @@ def test_huge_pages_are_a_hint_that_changes_no_value() -> None:
     assert on_huge_pages(torch.empty(0)).numel() == 0
 
 
-@pytest.mark.skipif(not SMAPS.exists(), reason="the kernel does not tell which pages are huge")
+@pytest.mark.skipif(not (HUGE.exists() and SMAPS.exists()), reason="no huge pages, or not told")
 def test_large_parameters_ask_for_huge_pages() -> None:
     made = empty(torch.float32, torch.device("cpu"), 16 * 2**20)
     at = made.data_ptr() + made.nbytes // 2

@@ -121,7 +121,7 @@ static void tile(const bf16* const* a, const bf16* const* b, int k, float* out, 
     vf acc[M][N];
     EACH(M) EACH_OF(N) acc[m][n] = splat(0.0f);
     int i = 0;
-    if (ahead)
+    if (wants(ahead))
         for (; i + 32 <= k; i += 32) {
             ahead->ask(N);
             add_pairs<M, N>(acc, a, b, [i](const bf16* p) { return pairs(p + i); });
