@@ -113,7 +113,15 @@ def _value(asked: Answered) -> str:
     wanted, found = number(asked.reference), number(asked.answer)
     if wanted is None:
         return _caseless(asked)
-    return "it is no number" if found is None else _close(found, wanted, asked.family)
+    if found is None:
+        return "it is no number"
+    return _carried_out(asked.answer, wanted) or _close(found, wanted, asked.family)
+
+
+def _carried_out(text: str, wanted: Fraction) -> str:
+    """``84/2`` is no answer where 42 is one."""
+    is_division = "/" in text and wanted.denominator == 1
+    return "a division is not carried out" if is_division else ""
 
 
 def _close(found: Fraction, wanted: Fraction, family: Family) -> str:
@@ -146,14 +154,20 @@ def _numbers_of(texts: Iterable[str]) -> list[Fraction] | None:
 
 
 def _roots(asked: Answered) -> str:
-    """Numbers with commas, each close to one of the solutions, none left over."""
+    """Numbers with commas, each close to one of the solutions, none left over.
+
+    Whole ones must be met: the question asks for four decimals.
+    """
     found, wanted = (_numbers_of(t.split(",")) for t in (asked.answer, asked.reference))
     assert wanted is not None
     if found is None:
         return "it is no list of numbers"
     if len(found) != len(wanted):
         return f"it has {len(found)} solutions"
-    wrong = (_close(f, w, asked.family) for f, w in zip(sorted(found), sorted(wanted), strict=True))
+    pairs = list(zip(sorted(found), sorted(wanted), strict=True))
+    if any(f != w for f, w in pairs if w.denominator == 1):
+        return "it is another number"
+    wrong = (_carried_out(asked.answer, w) or _close(f, w, asked.family) for f, w in pairs)
     return next(filter(None, wrong), "")
 
 

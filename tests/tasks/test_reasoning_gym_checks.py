@@ -70,6 +70,7 @@ def test_right(name: str, answer: str, reference: str, metadata: dict[str, Any])
         ("value", "999", "1000", {}, "another number"),
         ("value", "1000 km", "1000", {}, "no number"),
         ("value", "500 + 500", "1000", {}, "no number"),
+        ("value", "2000/2", "1000", {}, "not carried out"),
         ("value", "100000%", "1000", {}, "no number"),
         ("numbers", "['52.3', '30.0']", "['52.2', '30.0']", {}, "another answer"),
         ("numbers", "52.2, 30.0", "['52.2', '30.0']", {}, "no list"),

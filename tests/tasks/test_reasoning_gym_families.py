@@ -48,7 +48,8 @@ def test_refused_and_unknown() -> None:
         usable_family("codeio")
     with pytest.raises(UnknownName, match="nearest: chain_sum"):
         usable_family("chain_sums")
-    assert usable_family("chain_sum").status is Status.AS_IS
+    assert usable_family("chain_sum").status is Status.REPAIRED
+    assert usable_family("basic_arithmetic").status is Status.AS_IS
 
 
 @pytest.mark.parametrize(
