@@ -53,10 +53,11 @@ class Engine:
         like = decoder.embedding
         self.decoder, self.tokenizer = decoder, tokenizer
         self.defaults = defaults or GenerationDefaults()
-        self.plan = plan or plan_for(
-            decoder.config, like.dtype, like.device, Limits(), weights_held=True
-        )
         self.numerics = read_numerics(numerics)
+        limits = Limits(expands_latents=self.numerics is Numerics.FAST)
+        self.plan = plan or plan_for(
+            decoder.config, like.dtype, like.device, limits, weights_held=True
+        )
         self._core = Core(decoder, self.plan, self.numerics)
         self._reader = PromptReader(tokenizer, decoder.config.vocab_size)
         self._next_key = 0
@@ -82,13 +83,14 @@ class Engine:
         bounds one pass. Raises ``DoesNotFit`` before anything is read, ``BadFile`` and the like for
         a checkpoint that is not whole.
         """
+        kind = read_numerics(numerics)
         limits = Limits(
             max_length=max_length,
             max_sequences=max_sequences,
             max_batch_tokens=max_batch_tokens,
             cache_bytes=cache_bytes,
+            expands_latents=kind is Numerics.FAST,
         )
-        kind = read_numerics(numerics)
         found = load_checkpoint(str(path), device=device, dtype=dtype, limits=limits)
         return cls(
             found.decoder,
@@ -156,11 +158,9 @@ class Engine:
     def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> Iterator[Delta]:
         """Increments of one prompt as they come; leaving early aborts it. Raises as ``generate``.
 
-        Other requests go on meanwhile.
+        It is queued when the first increment is asked for. Other requests go on meanwhile.
         """
-        key = self.add(prompt, sampling)
-        self._streamed[key] = []
-        return self._increments(key)
+        return self._increments(self._request(prompt, sampling))
 
     def score(self, sequences: Sequence[Prompt]) -> list[list[float | None]]:
         """Of each sequence, the log-probability of every token given those before it, in nats.
@@ -184,19 +184,24 @@ class Engine:
         Raises ``BadQuantity`` for a prompt beyond the context or ids beyond the vocabulary, and
         ``RequestError`` for what cannot be read.
         """
+        return self._queue(self._request(prompt, sampling, **variables))
+
+    def _request(self, prompt: Prompt, sampling: Sampling | None, **variables: object) -> Request:
         sampling = sampling or self.default_sampling
         prompt_ids = self._reader.ids(prompt, **variables)
         limit = self._limit(prompt_ids, sampling)
         scored = sampling.prompt_logprobs is not None
-        request = Request(
-            key=self._next_key,
+        self._next_key += 1
+        return Request(
+            key=self._next_key - 1,
             prompt_ids=prompt_ids,
             sampling=sampling,
             samples=self._samples(prompt_ids, sampling, limit),
             prompt_logprobs=[None] * len(prompt_ids) if scored else None,
             prompt_top_logprobs=[None] * len(prompt_ids) if sampling.prompt_logprobs else None,
         )
-        self._next_key += 1
+
+    def _queue(self, request: Request) -> int:
         self._requests[request.key] = request
         self._core.add(request)
         return request.key
@@ -222,8 +227,9 @@ class Engine:
         """For writers that torch cannot count (through ``.data`` or a pointer); others show."""
         self._core.note_new_weights()
 
-    def _increments(self, key: int) -> Iterator[Delta]:
-        request, streamed = self._requests[key], self._streamed[key]
+    def _increments(self, request: Request) -> Iterator[Delta]:
+        key = self._queue(request)
+        streamed = self._streamed[key] = []
         try:
             while streamed or not request.is_done:
                 if not streamed:

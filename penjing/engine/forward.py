@@ -23,7 +23,10 @@ class Forward:
         self._decoder, self._plan, self._numerics = decoder, plan, numerics
         self._buffers = Buffers(device)
         self._arithmetic = Arithmetic(kernels, self._buffers)
-        for name, planned in planned_buffers(decoder.config, plan.max_batch_tokens).items():
+        buffers = planned_buffers(
+            decoder.config, plan.max_batch_tokens, expands_latents=numerics is Numerics.FAST
+        )
+        for name, planned in buffers.items():
             dtype = torch.float32 if planned.is_wide else decoder.embedding.dtype
             self._buffers.reserve(name, planned.num_values, dtype)
         # Of all positions: whoever trains the same decoder may have longer documents.

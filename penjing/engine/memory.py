@@ -62,6 +62,7 @@ class Limits:
     max_sequences: int = 64
     max_batch_tokens: int = 512
     cache_bytes: float | None = None
+    expands_latents: bool = False  # as fast numerics do: keys and values of all heads in a pass
 
     def __post_init__(self) -> None:
         for name in ("max_length", "max_sequences", "max_batch_tokens", "cache_bytes"):
@@ -86,7 +87,8 @@ def plan_engine(
     """
     batch_tokens = max(limits.max_batch_tokens, limits.max_sequences)
     weights = 0.0 if weights_held else engine_weight_bytes(config, form)
-    buffers = buffer_bytes(config, form, batch_tokens) + turn_bytes(config)
+    buffers = buffer_bytes(config, form, batch_tokens, expands_latents=limits.expands_latents)
+    buffers += turn_bytes(config)
     room = available_bytes * _FREE_SHARE - weights - buffers
     page = PAGE_SIZE * cache_bytes_per_token(config, form)
     wanted = _wanted_length(config, limits)
@@ -176,11 +178,15 @@ class Planned:
     is_wide: bool = False  # fp32, whatever the weights are
 
 
-def planned_buffers(config: ModelConfig, tokens: int) -> dict[str, Planned]:
+def planned_buffers(
+    config: ModelConfig, tokens: int, *, expands_latents: bool = False
+) -> dict[str, Planned]:
     """By name, what a pass over ``tokens`` writes its results into."""
     values = Counter(dict.fromkeys(("embedded", "hidden", "normed"), config.width))
     for attention, _ in config.attention_counts:
         values |= Counter(_attention_buffers(attention))
+        if expands_latents and isinstance(attention, Latent):
+            values |= Counter(_expanded_buffers(attention))
     for block, _ in config.feed_forward_counts:
         values |= Counter(_feed_forward_buffers(block, config.width))
     rows = min(LOGIT_ROWS, tokens)
@@ -193,10 +199,12 @@ def planned_buffers(config: ModelConfig, tokens: int) -> dict[str, Planned]:
     return planned
 
 
-def buffer_bytes(config: ModelConfig, form: Format, tokens: int) -> float:
+def buffer_bytes(
+    config: ModelConfig, form: Format, tokens: int, *, expands_latents: bool = False
+) -> float:
     """All buffers, and the fp32 copies of rows that the kernels make of narrower ones."""
     wide, narrow = FP32.bytes_per_value, form.bytes_per_value
-    planned = planned_buffers(config, tokens).values()
+    planned = planned_buffers(config, tokens, expands_latents=expands_latents).values()
     held = sum(buffer.num_values * (wide if buffer.is_wide else narrow) for buffer in planned)
     copies = tokens * max(_factors(config)) * wide if form is BF16 else 0.0
     return held + copies
@@ -218,6 +226,11 @@ def _attention_buffers(attention: Attention) -> dict[str, int]:
             return {"down": down, **full_rank, **latent, "attended": n * v}
         case _:
             assert_never(attention)
+
+
+def _expanded_buffers(shape: Latent) -> dict[str, int]:
+    n, v, h = shape.num_heads, shape.value_dim, shape.nope_dim + shape.rope_dim
+    return {"kv_up": n * (shape.nope_dim + v), "keys": n * h, "expanded": n * (h + v)}
 
 
 def _feed_forward_buffers(block: FeedForward, width: int) -> dict[str, int]:

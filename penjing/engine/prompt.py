@@ -20,6 +20,7 @@ class PromptReader:
 
     def __init__(self, tokenizer: Tokenizer | None, vocab_size: int) -> None:
         self._tokenizer, self._vocab_size = tokenizer, vocab_size
+        self._template: ChatTemplate | None = None  # compiled when first needed
 
     def ids(self, prompt: Prompt, **variables: Any) -> tuple[int, ...]:
         """``variables`` go to the chat template, such as ``enable_thinking``.
@@ -41,10 +42,13 @@ class PromptReader:
         self, messages: Sequence[Message], variables: Mapping[str, Any]
     ) -> list[int]:
         tokenizer = self._needed("messages")
-        template = ChatTemplate(
-            tokenizer.chat_template, bos_token=tokenizer.bos_token, eos_token=tokenizer.eos_token
-        )
-        return tokenizer.encode_rendered(template.render(messages, **variables))
+        if self._template is None:
+            self._template = ChatTemplate(
+                tokenizer.chat_template,
+                bos_token=tokenizer.bos_token,
+                eos_token=tokenizer.eos_token,
+            )
+        return tokenizer.encode_rendered(self._template.render(messages, **variables))
 
     def _needed(self, what: str) -> Tokenizer:
         if self._tokenizer is None:

@@ -106,10 +106,11 @@ class Sample:
 
     def _show(self, token: Token) -> str:
         """Text that the token made safe to show; sets ``finish`` for an id or string that stops."""
-        if token.id in self.end_ids and len(self.tokens) > self.sampling.min_tokens:
+        may_stop = len(self.tokens) > self.sampling.min_tokens
+        if token.id in self.end_ids and may_stop:
             self.finish, self.stop = Finish.STOP, token.id
             return ""
-        shown = self.stream.push(token.id) if self.stream else ""
+        shown = self.stream.push(token.id, may_stop=may_stop) if self.stream else ""
         if self.stream and self.stream.stopped is not None:
             self.finish, self.stop = Finish.STOP, self.stream.stopped
         return shown

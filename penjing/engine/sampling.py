@@ -94,7 +94,7 @@ class Sampling:
     seed: int | None = None  # any whole number, taken modulo 2^64; None: the engine picks one
     stop: tuple[str, ...] = ()
     stop_ids: tuple[int, ...] = ()  # beside the model's own end-of-text ids
-    min_tokens: int = 0
+    min_tokens: int = 0  # before any id or string may end it
     max_tokens: int | None = None  # thinking included; 0 only scores the prompt
     ignore_eos: bool = False
     n: int = 1

@@ -31,8 +31,11 @@ class TextStream:
         self._held = ""  # safe, but perhaps the beginning of a stop string
         self.stopped: str | None = None
 
-    def push(self, token: int) -> str:
-        """The text that can be shown after this id; empty once more may change what it means."""
+    def push(self, token: int, *, may_stop: bool = True) -> str:
+        """The text that can be shown after this id; empty once more may change what it means.
+
+        No stop string begins in the text of an id that ``may_stop`` was false for.
+        """
         assert self.stopped is None, "the stream has ended"
         text = self._decode([*self._window, token])
         num_lost = len(text) - len(text.rstrip(_LOST))
@@ -47,7 +50,7 @@ class TextStream:
         fresh = text[start : self._num_safe]
         if len(self._window) > _MOST_IDS:
             self._trim()
-        return self._show(fresh)
+        return self._show(fresh) if may_stop else fresh
 
     def finish(self) -> str:
         """What was held back, half a character included; it may still complete a stop string."""

@@ -200,6 +200,12 @@ def test_a_stream_left_early_is_aborted(engine: Made) -> None:
     assert_idle(made)
 
 
+def test_a_stream_that_nobody_reads_takes_nothing(engine: Made) -> None:
+    made = engine()
+    made.stream(PROMPT, Sampling(max_tokens=50, ignore_eos=True))
+    assert_idle(made)
+
+
 def test_an_abort_keeps_what_there_is(engine: Made) -> None:
     made = engine()
     ask = Sampling(seed=1, max_tokens=9, ignore_eos=True, n=2)

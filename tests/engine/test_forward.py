@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from penjing.engine.completion import Completion
 from penjing.engine.engine import Engine
 from penjing.engine.forward import Forward
-from penjing.engine.memory import EnginePlan, planned_buffers
+from penjing.engine.memory import EnginePlan, Planned, planned_buffers
 from penjing.engine.sampling import Sampling
 from penjing.engine.scheduler import Chunk, Step
 from penjing.engine.sequence import Sequence as Growing
@@ -86,22 +87,28 @@ def test_an_engine_of_short_texts_leaves_long_ones_to_training(
     assert torch.equal(before, after)
 
 
-def buffers_of(model: Decoder, sizes: EnginePlan) -> Forward:
-    return Forward(model, sizes, Numerics.EXACT)
+def buffers_of(model: Decoder, sizes: EnginePlan, numerics: Numerics = Numerics.EXACT) -> Forward:
+    return Forward(model, sizes, numerics)
+
+
+def buffers_planned(model: Decoder, numerics: Numerics) -> dict[str, Planned]:
+    return planned_buffers(model.config, 96, expands_latents=numerics is Numerics.FAST)
 
 
 @torch.no_grad()
 def full_passes(forward: Forward, sizes: EnginePlan) -> None:
-    """A prompt as long as a batch, then as many rows as there may be sequences."""
+    """A prompt as long as a batch, then as many rows as there may be sequences; and once more
+    behind a token that is there already."""
     per_sequence = sizes.max_batch_tokens // sizes.max_sequences
-    for chunks in ([sizes.max_batch_tokens], [per_sequence] * sizes.max_sequences):
+    batches = ([sizes.max_batch_tokens], [per_sequence] * sizes.max_sequences)
+    for chunks, start in product(batches, (0, 1)):
         step, first = Step(), 0
         for key, length in enumerate(chunks):
-            growing = Growing(key=key, ids=[7] * length)
-            num_pages = -(-length // sizes.page_size)
+            growing = Growing(key=key, ids=[7] * (start + length))
+            num_pages = -(-(start + length) // sizes.page_size)
             growing.pages = list(range(first, first + num_pages))
             first += num_pages
-            step.chunks.append(Chunk(growing, 0, length, True))
+            step.chunks.append(Chunk(growing, start, length, True))
         hidden_TD = forward.hidden(step)
         for _, logits_RV in forward.logits(hidden_TD, list(range(step.num_tokens))):
             forward.log_sum_exp(logits_RV)
@@ -109,42 +116,46 @@ def full_passes(forward: Forward, sizes: EnginePlan) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("numerics", [Numerics.EXACT, Numerics.FAST])
 def test_no_buffer_outgrows_what_was_reserved(
     decoder: Callable[..., Decoder],
     plan: Callable[..., EnginePlan],
     kind: str,
     dtype: torch.dtype,
+    numerics: Numerics,
 ) -> None:
     model = decoder(kind, dtype)
     sizes = plan(max_batch_tokens=96, max_sequences=12, logit_rows=64)
-    forward = buffers_of(model, sizes)
+    forward = buffers_of(model, sizes, numerics)
     reserved = forward.buffer_bytes
     held = {name: buffer.data_ptr() for name, buffer in forward._buffers._held.items()}
     full_passes(forward, sizes)
     assert forward.buffer_bytes == reserved
     assert {n: b.data_ptr() for n, b in forward._buffers._held.items()} == held
-    planned = planned_buffers(model.config, 96)
+    planned = buffers_planned(model, numerics)
     assert reserved == sum(
         one.num_values * (4 if one.is_wide else dtype.itemsize) for one in planned.values()
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("numerics", [Numerics.EXACT, Numerics.FAST])
 def test_no_buffer_is_reserved_in_vain(
     decoder: Callable[..., Decoder],
     plan: Callable[..., EnginePlan],
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
+    numerics: Numerics,
 ) -> None:
     """What full passes ask for, when nothing was reserved, is what is planned."""
     sizes = plan(max_batch_tokens=96, max_sequences=12, logit_rows=64)
     model = decoder(kind)
-    monkeypatch.setattr("penjing.engine.forward.planned_buffers", lambda *_: {})
-    forward = buffers_of(model, sizes)
+    monkeypatch.setattr("penjing.engine.forward.planned_buffers", lambda *_, **__: {})
+    forward = buffers_of(model, sizes, numerics)
     assert forward.buffer_bytes == 0
     full_passes(forward, sizes)
     asked = {name: buffer.numel() for name, buffer in forward._buffers._held.items()}
-    planned = planned_buffers(model.config, 96)
+    planned = buffers_planned(model, numerics)
     assert asked == {name: one.num_values for name, one in planned.items()}
 
 

@@ -178,7 +178,7 @@ def test_a_length_that_was_asked_for_may_take_a_large_cache() -> None:
 @pytest.mark.parametrize("name", ["max_length", "max_sequences", "max_batch_tokens", "cache_bytes"])
 def test_limits_are_at_least_one(name: str) -> None:
     with pytest.raises(BadQuantity, match=f"{name} is 0; it must be at least 1"):
-        Limits(**{name: 0})
+        replace(Limits(), **{name: 0})
 
 
 def test_a_length_beyond_the_model_is_refused(config: ModelConfig) -> None:

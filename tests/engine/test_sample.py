@@ -102,6 +102,7 @@ def test_tokens_make_a_completion(sample: Callable[..., Sample]) -> None:
         ({"ends": (0,)}, [1, 0], "b", Finish.STOP, 0),
         ({"ends": (0,), "min_tokens": 2}, [0, 0, 0], "aa", Finish.STOP, 0),
         ({"stop": ("bc",)}, [0, 1, 2], "a", Finish.STOP, "bc"),
+        ({"stop": ("bc",), "min_tokens": 2}, [0, 1, 2, 1, 2], "abc", Finish.STOP, "bc"),
         ({"stop": ("bc",), "limit": 2}, [0, 1], "ab", Finish.LENGTH, None),
         ({"stop": ("b",), "limit": 2}, [0, 1], "a", Finish.STOP, "b"),
         ({"stop": ("bc",)}, [0, 1, EOS], "ab", Finish.STOP, EOS),
