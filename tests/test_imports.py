@@ -27,6 +27,7 @@ NEEDS_TORCH = frozenset(  # modules and whole packages that may import it
         "penjing.models.safetensors_files",
         "penjing.models.saving",
         "penjing.models.shard_files",
+        "penjing.train",
     }
 )
 FREE_BY_NATURE = ("penjing.cli", "penjing.__main__")  # they reach torch late, inside a verb

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -177,8 +178,9 @@ def test_a_length_that_was_asked_for_may_take_a_large_cache() -> None:
 
 @pytest.mark.parametrize("name", ["max_length", "max_sequences", "max_batch_tokens", "cache_bytes"])
 def test_limits_are_at_least_one(name: str) -> None:
+    given: dict[str, Any] = {name: 0}
     with pytest.raises(BadQuantity, match=f"{name} is 0; it must be at least 1"):
-        replace(Limits(), **{name: 0})
+        Limits(**given)
 
 
 def test_a_length_beyond_the_model_is_refused(config: ModelConfig) -> None:

@@ -1,0 +1,1 @@
+"""Learn: from rewards and texts to gradients, and from a recipe to a model."""
