@@ -1,5 +1,6 @@
 """The whole loss: gradients by hand, a batch in pieces, and TRL's loss on the same tensors."""
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -246,11 +247,6 @@ def _trainer(logprobs_BT: Tensor, settings: dict[str, Any]) -> Any:
     chosen = {**plain, **{k: v for k, v in settings.items() if k not in args}}
     args |= {k: v for k, v in settings.items() if k in args}
 
-    def metrics() -> Any:
-        from collections import defaultdict
-
-        return defaultdict(list)
-
     return SimpleNamespace(
         **chosen,
         args=SimpleNamespace(**args),
@@ -260,7 +256,10 @@ def _trainer(logprobs_BT: Tensor, settings: dict[str, Any]) -> Any:
             None,
         ),
         accelerator=SimpleNamespace(
-            gather=lambda value: value.reshape(-1), num_processes=1, sync_gradients=True
+            gather=lambda value: value.reshape(-1),
+            reduce=lambda value, **_: value,
+            num_processes=1,
+            sync_gradients=True,
         ),
-        _metrics={"train": metrics()},
+        _metrics={"train": defaultdict(list)},
     )
