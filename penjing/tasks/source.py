@@ -107,12 +107,17 @@ class GeneratedSource:
 
     def _problem(self, drawn: Drawn, question: str) -> Problem:
         return Problem(
-            id=f"{self._name}-{_number('id', question):016x}",
+            id=problem_id(self._name, question),
             prompt=drawn.prompt,
             reference=drawn.reference,
             split=split_of(drawn.prompt),
             metadata=drawn.metadata,
         )
+
+
+def problem_id(name: str, question: str) -> str:
+    """Of a problem that has none: it hangs on ``normalised`` text, so a question has one."""
+    return f"{name}-{_number('id', question):016x}"
 
 
 def _number(*parts: str | int) -> int:
