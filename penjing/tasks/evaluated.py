@@ -49,6 +49,8 @@ def _own(node: Node) -> Iterator[str]:
             yield "factorial"
         case Op.PERCENT:
             yield "percent"
+        case Op.MINUS if node.parts[0].op is Op.MINUS:
+            yield "sign"
         case Op.BASE:
             yield "number in another base"
         case Op.RELATION:

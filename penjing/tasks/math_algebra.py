@@ -39,7 +39,7 @@ class TooLarge(Exception):
 
 def judged(question: Mapping[str, str]) -> dict[str, str | None]:
     """``match`` with algebra, as plain values, for a worker."""
-    found = match(question["answer"], question["reference"], same)
+    found = match(question["answer"], question["reference"], same, question=question["question"])
     return {"verdict": None if found.verdict is None else str(found.verdict), "why": found.reason}
 
 

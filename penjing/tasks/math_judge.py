@@ -28,16 +28,17 @@ def math_judge(answer_format: AnswerFormat) -> Judge:
         answer = final_answer(response, answer_format)
         if isinstance(answer, Grade):
             return answer
-        return grade(answer, problem.reference)
+        return grade(answer, problem.reference, problem.prompt)
 
     return judge
 
 
-def grade(answer: str, reference: str) -> Grade:
+def grade(answer: str, reference: str, question: str = "") -> Grade:
     """Of a final answer in LaTeX or plain text."""
-    found = match(answer, reference)
+    found = match(answer, reference, question=question)
     if found.verdict is None:
-        asked = _workers().ask({"answer": answer, "reference": reference})
+        given = {"answer": answer, "reference": reference, "question": question}
+        asked = _workers().ask(given)
         if isinstance(asked, Failure):
             return _undecided(asked, answer)
         verdict = asked["verdict"]

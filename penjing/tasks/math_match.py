@@ -5,9 +5,11 @@ remains open is whether two expressions are equal, such as ``\frac{\sqrt2}{2}`` 
 ``\frac{1}{\sqrt2}``, for which a caller may bring algebra.
 
 A unit, a dollar sign, a degree sign and ``x =`` may be left out or added, but not be another one.
-A percent sign may be left out, and not added: 18 % is not 18.
+What is counted may be named as the question names it; other words beside a number are no answer. A
+percent sign may be left out, and not added: 18 % is not 18.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -22,6 +24,12 @@ Algebra = Callable[[Node, Node], bool | None]
 """Whether two expressions are equal; None: it cannot say."""
 
 MAX_UNORDERED = 6  # open parts that are matched in every order; more of them stay open
+_LETTERS = re.compile(r"[^\W\d_]{3,}")
+_FUNCTION_WORDS = frozenset({  # they would say something of the number
+    "all", "and", "any", "are", "but", "else", "false", "for", "incorrect", "maybe", "never", "no",
+    "none", "nor", "not", "only", "other", "rather", "some", "than", "the", "then", "true", "was",
+    "were", "what", "when", "which", "will", "with", "wrong",
+})  # fmt: skip
 _MIRRORED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 
 
@@ -33,7 +41,9 @@ class Match:
     reason: str  # one line
 
 
-def match(answer: str, reference: str, algebra: Algebra = lambda a, b: None) -> Match:
+def match(
+    answer: str, reference: str, algebra: Algebra = lambda a, b: None, *, question: str = ""
+) -> Match:
     """``reference`` is trusted; ``answer`` must be a value in evaluated form to be right."""
     try:
         ours = read(answer)
@@ -48,6 +58,9 @@ def match(answer: str, reference: str, algebra: Algebra = lambda a, b: None) -> 
     undone = _left_undone(ours, theirs)
     if undone:
         return Match(Verdict.WRONG, f"it leaves to work out: {', '.join(sorted(undone))}")
+    strange = _strange_words(ours, f"{question} {reference}")
+    if strange:
+        return Match(Verdict.WRONG, f"nobody asked for {strange[0]!r}")
     same = equal(ours, theirs, algebra)
     if same is None:
         return Match(None, "whether it equals the reference takes algebra")
@@ -188,6 +201,16 @@ def _unit(node: Node) -> tuple[str, ...] | None:
 
 def _is_name(node: Node) -> bool:
     return node.op is Op.NAME or (node.op is Op.MINUS and node.parts[0].op is Op.NAME)
+
+
+def _strange_words(node: Node, question: str) -> list[str]:
+    """Beside a number: neither units of measure, nor what the question speaks of."""
+    words = [w for n in node.walk() if n.op is Op.UNIT for w in n.text.casefold().split()]
+    rest = [word for word in words if word not in _UNITS and word not in ("of", "per", "/")]
+    if not rest:
+        return []
+    spoken = {word.removesuffix("s") for word in _LETTERS.findall(question.casefold())}
+    return [w for w in rest if w in _FUNCTION_WORDS or w.removesuffix("s") not in spoken]
 
 
 def _bare(node: Node) -> Node:

@@ -44,14 +44,15 @@ def plain_judge(problem: Problem, response: str) -> Grade:
     answer = final_answer(response, AnswerFormat.BOXED)
     if isinstance(answer, Grade):
         return answer
-    found = [_graded(answer, reference) for reference in problem.metadata["accepted"]]
+    accepted = problem.metadata["accepted"]
+    found = [_graded(answer, reference, problem.prompt) for reference in accepted]
     return next((one for one in found if one.is_correct), found[0])
 
 
-def _graded(answer: str, reference: str) -> Grade:
+def _graded(answer: str, reference: str, question: str) -> Grade:
     if not _is_words(reference):
-        return grade(answer, reference)
-    is_same = normalised(_plain(answer)) == normalised(_plain(reference))
+        return grade(answer, reference, question)
+    is_same = _plain(answer) == _plain(reference)
     return Grade(
         verdict=Verdict.CORRECT if is_same else Verdict.WRONG,
         reason="the same words" if is_same else "other words",
@@ -73,7 +74,7 @@ def _plain(text: str) -> str:
     text = text.strip().rstrip(".")
     if text.startswith(r"\text{") and text.endswith("}"):
         text = text[len(r"\text{") : -1]
-    return " ".join(text.split())
+    return " ".join(text.casefold().split())
 
 
 def _problem(path: Path, row: Row) -> Problem:

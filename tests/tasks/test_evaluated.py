@@ -31,6 +31,7 @@ UNDONE = {
     "18%": "percent",
     "101_2": "number in another base",
     "x+x": "sum",
+    "-(-18)": "sign",
     "2x+3x": "sum",
     "(x+1)(x+2)": "expansion",
     "(x+1)^2": "expansion",

@@ -54,10 +54,12 @@ def test_what_has_too_many_digits_is_left_undecided(text: str) -> None:
 
 
 def test_as_a_worker_is_asked() -> None:
-    assert judged({"answer": "x+1", "reference": "1+x"}) == {"verdict": "correct", "why": "equal"}
-    assert judged({"answer": "5", "reference": "9^{9^{9}}"})["verdict"] is None
-    echoed = judged({"answer": r"\sqrt{16}", "reference": "4"})
-    assert echoed["verdict"] == "wrong"
+    def asked(answer: str, reference: str) -> dict[str, str | None]:
+        return judged({"answer": answer, "reference": reference, "question": "What is it?"})
+
+    assert asked("x+1", "1+x") == {"verdict": "correct", "why": "equal"}
+    assert asked("5", "9^{9^{9}}")["verdict"] is None
+    assert asked(r"\sqrt{16}", "4")["verdict"] == "wrong"
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,7 +16,7 @@ GSM8K = Path(__file__).parents[3] / "shared/data/benchmarks/gsm8k"
 
 RIGHT = [
     ("$18", "18"), (r"\$18", "18"), ("18 dollars", "18"), (r"\text{18 dollars}", "18"),
-    ("18.00", "18"), ("1,800", "1800"), ("x=18", "18"), ("18", "x = 18"), ("18 eggs", "18"),
+    ("18.00", "18"), ("1,800", "1800"), ("x=18", "18"), ("18", "x = 18"),
     ("18", r"18\%"), (r"18\%", r"18\%"), ("0.5", r"\frac12"), ("1/2", r"\frac{1}{2}"),
     (r"1\frac12", "3/2"), (r"\frac{3}{2}", r"1\frac{1}{2}"), ("1,2", "(1,2)"), ("2,1", "1,2"),
     (r"\{2,1\}", r"\{1,2\}"), ("2, 1", r"\{1,2\}"), ("5", r"\{5\}"), ("3,-3", r"\pm 3"),
@@ -62,6 +62,24 @@ def test_algebra_is_asked_for_what_form_cannot_tell(answer: str, reference: str)
     assert match(answer, reference).verdict is None
     assert match(answer, reference, lambda a, b: True).verdict is Verdict.CORRECT
     assert match(answer, reference, lambda a, b: False).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_right"),
+    [
+        ("18 eggs", True),
+        ("18 duck", True),
+        (r"18 \text{ eggs per day}", True),
+        ("18 cups of flour", False),
+        ("18 ducks", True),
+        (r"18 \text{ is wrong}", False),
+        (r"18 \text{ or any other}", False),
+        (r"18 \text{ not the eggs}", False),
+    ],
+)
+def test_only_what_the_question_speaks_of_is_counted(answer: str, is_right: bool) -> None:
+    found = match(answer, "18", question="How many eggs do the ducks, or any other, lay a day?")
+    assert found.verdict is (Verdict.CORRECT if is_right else Verdict.WRONG)
 
 
 def test_a_reference_that_cannot_be_read_is_said_to_be() -> None:

@@ -27,6 +27,7 @@ def written(folder: Path, *rows: object, name: str = "data.jsonl") -> Path:
         ("Paris", r"\text{Paris}.", True),
         ("the blue whale", "The  Blue Whale", True),
         ("the blue whale", "whale", False),
+        ("Paris", "\uff30aris", False),
         (["4", "four"], "Four", True),
         (["4", "four"], "4", True),
         (["4", "four"], "5", False),
