@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 NEEDS_TORCH = frozenset(  # modules and whole packages that may import it
     {
         "penjing.engine",
+        "penjing.evaluate.local",
         "penjing.models.arithmetic",
         "penjing.models.attention",
         "penjing.models.checkpoint",

@@ -160,4 +160,4 @@ def _misfit(values: Mapping[str, Any], name: str, wanted: str) -> BadFile:
 
 def _shown(found: object) -> str:
     """One short line that any terminal can print."""
-    return f"{ascii(found):.80}"
+    return f"{found!r:.80}"

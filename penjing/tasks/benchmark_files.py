@@ -58,4 +58,25 @@ BENCHMARK_FILES = {
         repository="openai/human-eval",
         path="data/HumanEval.jsonl.gz",
     ),
+    "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132": BenchmarkFile(
+        name="math-500",
+        split=Split.HELD_OUT,
+        rows=500,
+        repository="hkust-nlp/simpleRL-reason",
+        path="examples/simplelr_math_eval/data/math500/test.jsonl",
+    ),
+    "3371949f33dd702d04b43fddd7d53a028de0aaca0e76abb1b875a050297b3aa4": BenchmarkFile(
+        name="math",
+        split=Split.HELD_OUT,
+        rows=5000,
+        repository="ZubinGou/math-evaluation-harness",
+        path="data/math/test.jsonl",
+    ),
+    "af2b8bd2aa911b6333ad0df32f3ca05c7ae8ed10f1731f4372c8ae26990bf7ac": BenchmarkFile(
+        name="aime24",
+        split=Split.HELD_OUT,
+        rows=30,
+        repository="QwenLM/Qwen2.5-Math",
+        path="evaluation/data/aime24/test.jsonl",
+    ),
 }

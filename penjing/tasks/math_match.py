@@ -93,8 +93,8 @@ def _by_structure(a: Node, b: Node, algebra: Algebra) -> bool | None:
     ordered = {Op.MATRIX, Op.BRACKETS, Op.LIST, Op.UNION, Op.RELATION, Op.TEXT}
     if a.op not in ordered and b.op not in ordered:
         return algebra(a, b)
-    if a.op is Op.TEXT and b.op is Op.TEXT:
-        return _words(a.text) == _words(b.text)
+    if Op.TEXT in (a.op, b.op):
+        return _words(_letters(a)) == _words(_letters(b))
     if a.op is Op.LIST and b.op is Op.BRACKETS and b.text == "()":  # parentheses left out
         return _in_order(a.parts, b.parts, algebra)
     if b.op is Op.BRACKETS and b.text == "{}" and (a.op is Op.LIST or len(b.parts) == 1):
@@ -242,6 +242,14 @@ def _signed(node: Node, sign: int) -> Node:
 
 def _set_of(node: Node) -> Node:
     return node if node.op is Op.BRACKETS else Node(Op.BRACKETS, (node,), "{}")
+
+
+def _letters(node: Node) -> str:
+    """Of a text, or of variables side by side, which may be a word; empty for all else."""
+    if node.op in (Op.TEXT, Op.NAME):
+        return node.text
+    is_row = node.op is Op.PRODUCT and all(part.op is Op.NAME for part in node.parts)
+    return "".join(part.text for part in node.parts) if is_row else ""
 
 
 def _words(text: str) -> str:

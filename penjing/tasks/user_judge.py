@@ -4,6 +4,7 @@ It is called in a worker, so that it can neither stop nor crash a run.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,8 @@ PARAMETERS = ("question", "reference", "response", "metadata")
 class UserJudge:
     """``spelled`` is ``path.py:function``; the function takes ``PARAMETERS`` and returns a bool.
 
-    Raises ``BadCommand`` where it cannot be had, or takes something else.
+    What JSON cannot hold of the metadata, such as a date of parquet, it gets as text. Raises
+    ``BadCommand`` where it cannot be had, or takes something else.
     """
 
     def __init__(self, spelled: str, *, limit_s: float = LIMIT_S) -> None:
@@ -46,7 +48,7 @@ class UserJudge:
             "question": problem.prompt,
             "reference": problem.reference,
             "response": response,
-            "metadata": dict(problem.metadata),
+            "metadata": json.loads(json.dumps(dict(problem.metadata), default=str)),
         }
         found = self._workers.ask(asked)
         if isinstance(found, Failure):

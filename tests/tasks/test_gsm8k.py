@@ -28,7 +28,6 @@ def test_a_row_becomes_a_problem(tmp_path: Path) -> None:
     assert problem.prompt == ROW["question"]
     assert problem.reference == "1,200"
     assert problem.metadata == {"solution": "She has 1000+200=1200 pens."}
-    assert problem.id == gsm8k(written(tmp_path, ROW)).problems(None)[0].id
     asked = task.prompt(problem)
     assert not isinstance(asked, str)
     (message,) = asked
@@ -39,7 +38,54 @@ def test_a_row_becomes_a_problem(tmp_path: Path) -> None:
     assert task.grade(problem, r"<think>\boxed{1200}</think>").verdict is Verdict.UNGRADABLE
 
 
-@pytest.mark.parametrize("answer", ["1200", "#### ", "it is #### 4 #### 5 and so\n on ####"])
+VERL = {
+    "data_source": "openai/gsm8k",
+    "prompt": [{"role": "user", "content": f"{ROW['question']} Think, and end in ####."}],
+    "reward_model": {"style": "rule", "ground_truth": "1200"},
+    "extra_info": {"split": "test", "index": 0, **ROW},
+}
+
+
+def test_a_row_of_verl_is_the_same_problem(tmp_path: Path) -> None:
+    (problem,) = gsm8k(written(tmp_path, VERL)).problems(Split.HELD_OUT)
+    (original,) = gsm8k(written(tmp_path, ROW)).problems(None)
+    assert (problem.id, problem.prompt) == (original.id, original.prompt)
+    assert (problem.reference, problem.metadata) == ("1200", original.metadata)
+    lean = {name: VERL[name] for name in ("prompt", "reward_model")}
+    (problem,) = gsm8k(written(tmp_path, lean)).problems(None)
+    assert problem.prompt.endswith("Think, and end in ####.")
+    assert problem.metadata == {"solution": ""}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"reward_model": {"ground_truth": "many"}}, "does not end in '#### ' and a number"),
+        ({"prompt": [], "extra_info": {}}, "row 1 has a reward_model, but no prompt that asks"),
+    ],
+)
+def test_rows_of_verl_that_are_no_problems(
+    tmp_path: Path, changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadFile, match=message):
+        gsm8k(written(tmp_path, {**VERL, **changed}))
+
+
+def test_the_same_file_gives_the_same_problems_and_no_question_is_in_both_splits(
+    tmp_path: Path,
+) -> None:
+    rows = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(50)]
+    task, again = gsm8k(written(tmp_path, *rows)), gsm8k(written(tmp_path, *reversed(rows)))
+    ids = {split: [p.id for p in task.problems(split)] for split in Split}
+    assert ids == {split: [p.id for p in again.problems(split)] for split in Split}
+    assert set(ids[Split.TRAIN]).isdisjoint(ids[Split.HELD_OUT])
+    assert sum(map(len, ids.values())) == 50
+    assert all(ids.values())
+
+
+@pytest.mark.parametrize(
+    "answer", ["1200", "#### ", "#### many", "it is #### 4 #### 5 and so\n on ####"]
+)
 def test_an_answer_without_its_mark_is_named(tmp_path: Path, answer: str) -> None:
     with pytest.raises(BadFile, match=r"row 1: the answer does not end in '#### ' and a number"):
         gsm8k(written(tmp_path, {**ROW, "answer": answer}))
@@ -48,6 +94,10 @@ def test_an_answer_without_its_mark_is_named(tmp_path: Path, answer: str) -> Non
 def test_a_column_that_lacks_and_a_question_twice(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="row 1 has nothing in 'answer'"):
         gsm8k(written(tmp_path, {"question": "x"}))
+    with pytest.raises(BadFile, match="row 1: question is ' '; it must be a text"):
+        gsm8k(written(tmp_path, {**ROW, "question": " "}))
+    with pytest.raises(BadFile, match="row 1: question is 3; it must be a text"):
+        gsm8k(written(tmp_path, {**ROW, "question": 3}))
     with pytest.raises(BadFile, match="an id must belong to one problem"):
         gsm8k(written(tmp_path, ROW, ROW))
 

@@ -23,7 +23,7 @@ RIGHT = [
     (r"\pm3", "-3,3"), (r"2-\sqrt3, 2+\sqrt3", r"2\pm\sqrt3"), ("5 cm", r"5\text{ cm}"),
     ("5 square cm", r"5 \text{ cm}^2"), ("5 centimeters", "5 cm"), ("5", r"5 \text{ cm}^2"),
     ("90", r"90^\circ"), (r"90^\circ", "90"), ("90 degrees", r"90^\circ"), ("x > 5", "5 < x"),
-    ("even", r"\text{Even}"), ("B", r"\text{(B)}"), ("2516", "2516_8"), ("2516_8", "2516_{8}"),
+    ("even", r"\text{Even}"), (r"\text{yes}", "yes"), ("no", r"\text{No}"), ("B", r"\text{(B)}"), ("2516", "2516_8"), ("2516_8", "2516_{8}"),
     (r"x \in (1,2)", "(1,2)"), (r"(-1,1)\cup(2,3)", r"(2,3)\cup(-1,1)"), (r"0.\overline{3}", "1/3"),
     (r"\begin{pmatrix}0.5\\2\end{pmatrix}", r"\begin{pmatrix}1/2\\2\end{pmatrix}"),
     ("2^3", "2^3"), ("not readable!", "not readable!"),

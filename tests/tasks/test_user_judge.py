@@ -1,5 +1,7 @@
 """A user's function: what it may return, and that it stops nothing."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ def nothing(question, reference, response, metadata): pass
 def raises(question, reference, response, metadata): raise ValueError("no\\nway")
 def hangs(question, reference, response, metadata): time.sleep(99)
 def ends(question, reference, response, metadata): exit(3)
+def date(question, reference, response, metadata): return metadata["day"] == "2025-01-22"
 def few(question): return True
 number = 3
 """
@@ -37,6 +40,11 @@ def test_it_judges(file: Path) -> None:
     judge = UserJudge(f"{file}:right")
     assert judge(PROBLEM, " 42 ").is_correct
     assert judge(PROBLEM, "41").verdict is Verdict.WRONG
+
+
+def test_metadata_that_json_cannot_hold_are_texts(file: Path) -> None:
+    problem = replace(PROBLEM, metadata={"day": date(2025, 1, 22)})
+    assert UserJudge(f"{file}:date")(problem, "42").is_correct
 
 
 @pytest.mark.parametrize(

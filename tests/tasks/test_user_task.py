@@ -25,6 +25,17 @@ def written(folder: Path, *rows: object, name: str = "data.jsonl") -> Path:
         ("42", "6*7", False),
         ("Paris", "paris", True),
         ("Paris", r"\text{Paris}.", True),
+        ("Paris", r"\textbf{ Paris. }", True),
+        ("cat", "act", False),  # no product of letters
+        ("no", "on", False),
+        ("yes", "Yes", True),
+        ("x", "X", False),
+        ("pi", r"\pi", True),
+        ("a*b", "ba", True),
+        ("$ab$", "ba", True),
+        (1e-07, "0.0000001", True),
+        (1e16, "10000000000000000", True),
+        (10**400, "1", False),
         ("the blue whale", "The  Blue Whale", True),
         ("the blue whale", "whale", False),
         ("Paris", "\uff30aris", False),
@@ -53,6 +64,27 @@ def test_ids_splits_and_other_columns(tmp_path: Path) -> None:
     assert second.id.startswith("jsonl-")
 
 
+def test_empty_cells_of_a_table_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("id,question,answer,split\n,a?,1,\n,b?,2,\n7,c?,3,train\n", encoding="utf-8")
+    ids = {p.prompt: p.id for p in user_task(path).problems(None)}
+    assert ids["c?"] == "7"
+    assert ids["a?"].startswith("jsonl-")
+    assert len(set(ids.values())) == 3
+
+
+def test_the_same_file_gives_the_same_problems_and_no_question_is_in_both_splits(
+    tmp_path: Path,
+) -> None:
+    rows = [{"question": f"What is {n} + 1?", "answer": n + 1} for n in range(50)]
+    task, again = user_task(written(tmp_path, *rows)), user_task(written(tmp_path, *reversed(rows)))
+    ids = {split: [p.id for p in task.problems(split)] for split in Split}
+    assert ids == {split: [p.id for p in again.problems(split)] for split in Split}
+    assert set(ids[Split.TRAIN]).isdisjoint(ids[Split.HELD_OUT])
+    assert sum(map(len, ids.values())) == 50
+    assert all(ids.values())
+
+
 def test_a_judge_of_theirs_needs_no_answers(tmp_path: Path) -> None:
     judge = tmp_path / "mine.py"
     judge.write_text("def f(question, reference, response, metadata): return len(response) > 3\n")
@@ -78,7 +110,16 @@ def test_a_table_will_do(tmp_path: Path) -> None:
         ([{"question": "a?", "answer": True}], "row 1: answer is True"),
         ([{"question": "a?", "answer": " "}], "row 1: answer is ' '"),
         ([{"question": "a?", "answer": "1", "split": "dev"}], "split is 'dev'; it must be one of"),
-        ([{"question": f"{n}?", "answer": "1", "id": 1} for n in range(2)], "an id must belong"),
+        ([{"question": "a?", "answer": float("nan")}], "row 1: answer is nan; .* a finite number"),
+        ([{"question": "a?", "answer": ["1", float("inf")]}], "row 1: answer is "),
+        ([{"question": "a?", "answer": "1", "split": ["train"]}], "it must be one of"),
+        ([{"question": "a?", "answer": "1", "id": [1]}], r"row 1: id is \[1\]"),
+        ([{"question": "a?", "answer": "1", "id": True}], "row 1: id is True; it must be a text"),
+        (
+            [{"question": f"{n}?", "answer": "1", "id": n % 2} for n in range(3)],
+            "rows 1 and 3 have the id '0'; keep one",
+        ),
+        ([{"question": q, "answer": "1"} for q in ("a?", "A?")], "rows 1 and 2 ask the same"),
         ([], "holds no rows"),
     ],
 )
