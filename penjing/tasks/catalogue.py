@@ -15,11 +15,13 @@ from penjing.tasks.humaneval import humaneval
 from penjing.tasks.instruction import instruction
 from penjing.tasks.math_files import aime, math
 from penjing.tasks.programs import programs
+from penjing.tasks.reasoning_gym_families import Family, Status, families
 from penjing.tasks.task import Task
 from penjing.tasks.user_task import user_task
 
 HUB = "hub:"
 FAMILY = "reasoning_gym/"
+_PATIENCE_S = 10.0
 _ON_HUB = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(.+)", re.ASCII)
 
 
@@ -31,15 +33,17 @@ class Needs(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """``columns`` are those of the file, in words."""
+    """``columns`` are those of the file, in words; ``reason``: why it is repaired or refused."""
 
     name: str
     what: str
     needs: Needs
     columns: str = ""
+    status: Status = Status.AS_IS
+    reason: str = ""
 
 
-TASKS = (
+_TASKS = (
     TaskInfo(name="aime", what="AIME, whole numbers from 0 to 999", needs=Needs.FILE,
              columns="problem, answer"),
     TaskInfo(name="choice", what="multiple choice as in GPQA, MMLU, ARC", needs=Needs.FILE,
@@ -58,7 +62,6 @@ TASKS = (
              needs=Needs.FILE, columns="problem, answer or solution"),
     TaskInfo(name="programs", what="programs judged by input and output", needs=Needs.FILE,
              columns="those of APPS, CodeContests or LiveCodeBench"),
-    TaskInfo(name=f"{FAMILY}FAMILY", what="problems made without end", needs=Needs.NOTHING),
 )  # fmt: skip
 
 _FROM_FILE: dict[str, Callable[[Path], Task]] = {
@@ -69,6 +72,11 @@ _FROM_FILE: dict[str, Callable[[Path], Task]] = {
     "math": math,
     "programs": programs,
 }
+
+
+def tasks() -> list[TaskInfo]:
+    """Every name, and last the families of reasoning_gym, with those that ``load_task`` refuses."""
+    return [*_TASKS, *(_of_family(family) for family in families().values())]
 
 
 def load_task(name: str, data: str | None = None, judge: str | None = None) -> Task:
@@ -101,12 +109,11 @@ def load_task(name: str, data: str | None = None, judge: str | None = None) -> T
 
 
 def find_task(name: str) -> TaskInfo:
-    """Raises ``UnknownName``; the family of reasoning_gym is not looked up yet."""
-    wanted = f"{FAMILY}FAMILY" if name.startswith(FAMILY) else name
-    found = {info.name: info for info in TASKS}
-    if wanted not in found:
+    """Raises ``UnknownName``; a refused one is found too."""
+    found = {info.name: info for info in tasks()}
+    if name not in found:
         raise UnknownName("task", name, found)
-    return found[wanted]
+    return found[name]
 
 
 def data_path(data: str) -> Path:
@@ -114,15 +121,19 @@ def data_path(data: str) -> Path:
 
     Raises ``BadFile`` where it is in neither place.
     """
-    if not data.startswith(HUB):
-        path = Path(os.path.expanduser(data))
-        if not path.exists():
-            raise BadFile(f"{data} does not exist; check the path")
-        return path
-    found = _ON_HUB.fullmatch(data.removeprefix(HUB))
-    if found is None:
-        raise BadFile(f"{data} is not spelled hub:owner/name/path/of/a/file")
-    return _from_hub(data, *found.groups())
+    if data.startswith(HUB):
+        found = _ON_HUB.fullmatch(data.removeprefix(HUB))
+        if found is None:
+            raise BadFile(f"{data} is not spelled hub:owner/name/path/of/a/file")
+        return _from_hub(data, *found.groups())
+    path = Path(os.path.expanduser(data))
+    try:
+        is_there = bool(data) and path.exists()
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise BadFile(f"{data:.200} cannot be read: {error.strerror}; check the path") from None
+    if not is_there:
+        raise BadFile(f"{data or 'an empty path'} does not exist; check the path")
+    return path
 
 
 def _from_hub(data: str, repository: str, path: str) -> Path:
@@ -133,7 +144,64 @@ def _from_hub(data: str, repository: str, path: str) -> Path:
             f"{data}: to fetch it takes the package huggingface_hub; install that, or give a path"
         ) from None
     try:
-        return Path(hf_hub_download(repository, path, repo_type="dataset", etag_timeout=10))
-    except Exception as error:  # of many libraries: offline, absent, gated, interrupted
-        why = " ".join(str(error).split())[:160]
-        raise BadFile(f"{data} cannot be had from the hub: {why}; give a path instead") from None
+        found = hf_hub_download(
+            repository,
+            path,
+            repo_type="dataset",
+            etag_timeout=_PATIENCE_S,
+            local_files_only=not _answers(repository),
+        )
+    # Whatever is in the way of a download (names, rights, network, disk) has types of its own.
+    except Exception as error:
+        raise BadFile(f"{data}: {_why(error)}") from None
+    return Path(found)
+
+
+def _answers(repository: str) -> bool:
+    """Whether the hub answers, asked once: the download itself tries again for half a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(repository, timeout=_PATIENCE_S)
+    except (RepositoryNotFoundError, HFValidationError):
+        raise
+    # No network, a proxy, a hub that is down or switched off: a copy from before may do.
+    except Exception:
+        return False
+    return True
+
+
+def _why(error: Exception) -> str:
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    match error:  # the first and the third are kinds of those behind them
+        case GatedRepoError():
+            return "it is open only to those who accepted its terms; accept them, set HF_TOKEN"
+        case RepositoryNotFoundError():
+            return "the hub has no such public data set; check the name, or set HF_TOKEN"
+        case LocalEntryNotFoundError():
+            return (
+                "the hub cannot be reached, and no copy is here; give a path, set HF_HOME to a "
+                "cache that holds one, or unset HF_HUB_OFFLINE where it is set"
+            )
+        case EntryNotFoundError():
+            return "the data set has no such file; check the path in it"
+        case _:
+            what = (str(error).splitlines() or [""])[0] or type(error).__name__
+            return f"it could not be fetched from the hub: {what:.200}; try again, or give a path"
+
+
+def _of_family(family: Family) -> TaskInfo:
+    return TaskInfo(
+        name=f"{FAMILY}{family.name}",
+        what=f"{family.group}, made without end",
+        needs=Needs.NOTHING,
+        status=family.status,
+        reason=" ".join(family.reason.split()),
+    )
