@@ -214,6 +214,10 @@ class Engine:
         """Ends a request where it stands; what it has is kept until ``take``."""
         return self._kept(self._core.abort(key))
 
+    def is_done(self, key: int) -> bool:
+        """Whether all samples of a request have ended, so that they can be taken."""
+        return self._requests[key].is_done
+
     def take(self, key: int) -> list[Completion]:
         """The samples of a request that is done, which is then forgotten; raises its error."""
         request = self._requests[key]

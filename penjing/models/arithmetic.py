@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from penjing.models.kernels import reference
+from penjing.models.kernels import padded, reference
 from penjing.models.kernels.choice import Kernels
 from penjing.models.kernels.reference import Heads, Routing, Spans
 
@@ -217,7 +217,8 @@ class Arithmetic:
             return out
 
         def formula(q: Tensor, kv: Tensor) -> Tensor:
-            return reference.attend(q, kv, heads, spans)
+            attend = padded.attend_whole if padded.are_whole(spans) else reference.attend
+            return attend(q, kv, heads, spans)
 
         return self._run(kernel, formula, q_TNH, kv_SW)
 

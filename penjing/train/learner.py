@@ -1,6 +1,6 @@
 """One optimizer step, on texts or on sampled responses, in pieces that fit into memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -140,6 +140,21 @@ class Learner:
             tally.take_gap(tokens)
             at += count
         return tally.report(self.optimizer.step(rate))
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and what the optimizer holds, by name; not copied."""
+        weights = self.decoder.named_parameters()
+        held = {f"weight.{name}": p.detach() for name, p in weights}
+        return held | {f"optimizer.{name}": t for name, t in self.optimizer.state().items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """What ``state`` gave."""
+        for name, p in self.decoder.named_parameters():
+            p.copy_(state[f"weight.{name}"])
+        prefix = "optimizer."
+        held = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        self.optimizer.load(held)
 
     def _scores(
         self, documents: Sequence[Document], *, entropy_has_gradient: bool = False

@@ -1,0 +1,41 @@
+"""Problems to train on, one behind the other without end, told by their number alone."""
+
+from collections.abc import Sequence
+
+from penjing.errors import BadQuantity
+from penjing.evaluate.generator import sample_seed
+from penjing.tasks.problem import Problem, Split
+from penjing.tasks.task import Task
+
+CHUNK = 1024  # of what is made without end
+
+
+class ProblemStream:
+    """The training problems of a task, each epoch in another order; of what has no end, ever new.
+
+    It has no state to keep: problem ``n`` hangs on the seed and ``n``. Raises ``BadQuantity`` where
+    there are none.
+    """
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._task, self._seed = task, seed
+        self._chunk: tuple[int, Sequence[Problem]] = (-1, ())
+        try:
+            self._size = len(task.problems(Split.TRAIN, seed=seed, size=None))
+            self._is_file = True
+        except BadQuantity:
+            self._size, self._is_file = CHUNK, False
+        if not self._size:
+            raise BadQuantity(f"{task.name} has no problems to train on; all are held out")
+
+    def take(self, first: int, count: int) -> list[Problem]:
+        """Problems ``first`` to ``first + count - 1``."""
+        return [self._at(number) for number in range(first, first + count)]
+
+    def _at(self, number: int) -> Problem:
+        chunk, place = divmod(number, self._size)
+        if self._chunk[0] != chunk:
+            seed = sample_seed(self._seed, self._task.name, chunk)
+            size = None if self._is_file else self._size
+            self._chunk = (chunk, self._task.problems(Split.TRAIN, seed=seed, size=size))
+        return self._chunk[1][place]
