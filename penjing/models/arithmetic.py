@@ -93,7 +93,8 @@ class Arithmetic:
         def formula(x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
             return reference.linear(x, w, bias, residual, dtype)
 
-        return self._run(kernel, formula, x_TI, w_OI, bias_O, residual_TO)
+        factors = (x_TI, w_OI, bias_O, residual_TO)
+        return self._run(kernel, formula, *factors, function=_DifferentiableLinear)
 
     def heads(self, name: str, x_TNI: Tensor, w_NOI: Tensor) -> Tensor:
         """For each head x @ w.T. [T, N, O]"""
@@ -238,13 +239,20 @@ class Arithmetic:
             return torch.empty(shape, dtype=dtype, device=near.device)
         return self._buffers(name, shape, dtype)
 
-    def _run(self, kernel: Formula, formula: Formula, *tensors: Tensor | None) -> Tensor:
+    def _run(
+        self,
+        kernel: Formula,
+        formula: Formula,
+        *tensors: Tensor | None,
+        function: "type[_Differentiable] | None" = None,
+    ) -> Tensor:
         if not torch.is_grad_enabled() or not any(
             t is not None and t.requires_grad for t in tensors
         ):
             return kernel(*tensors)
         assert self._buffers is None, "a gradient needs results that stay"
-        result: Tensor = _Differentiable.apply(kernel, formula, *tensors)  # type: ignore[no-untyped-call]
+        differentiable = function or _Differentiable
+        result: Tensor = differentiable.apply(kernel, formula, *tensors)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -269,3 +277,21 @@ class _Differentiable(torch.autograd.Function):
         sought = [t for t, need in zip(saved, needed, strict=True) if t is not None and need]
         found = iter(torch.autograd.grad(out, sought, grad))
         return (None, None, *(next(found) if need else None for need in needed))
+
+
+class _DifferentiableLinear(_Differentiable):
+    """The same without the product, which its gradients do not need."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x_TI, w_OI, bias_O, residual_TO = ctx.saved_tensors
+        of_x, of_w, of_bias, of_residual = ctx.needs_input_grad[2:]
+        wide = grad.dtype
+        return (
+            None,
+            None,
+            (grad @ w_OI.to(wide)).to(x_TI.dtype) if of_x else None,
+            (grad.T @ x_TI.to(wide)).to(w_OI.dtype) if of_w else None,
+            grad.sum(0).to(bias_O.dtype) if of_bias else None,
+            grad.to(residual_TO.dtype) if of_residual else None,
+        )
