@@ -14,6 +14,7 @@ from penjing.tasks.math_tree import Node, Op, integer, is_scientific, rational
 
 SHORT_DIGITS = 15  # a power with fewer is worked out
 MAX_EXPONENT = 10_000
+MAX_RADICAND = 10**9  # a larger one is not searched for factors
 _Atoms = tuple[str, ...]
 
 
@@ -32,7 +33,7 @@ def _own(node: Node) -> Iterator[str]:
     match node.op:
         case Op.SUM:
             keys = [key for part in node.parts for key in _keys(part)]
-            if len(set(keys)) < len(keys):
+            if len(set(keys)) < len(keys) or any(rational(part) == 0 for part in node.parts):
                 yield "sum"
         case Op.PRODUCT:
             yield from _of_product(node)
@@ -62,23 +63,40 @@ def _own(node: Node) -> Iterator[str]:
 
 
 def _of_product(node: Node) -> Iterator[str]:
-    """One number, one root, each base once; a sum in brackets is a product left undone."""
-    parts = node.parts
+    """One number but 0 and 1, one root, each base once, and no sum in brackets."""
+    parts = _factors(node)
     bases = [_base(part) for part in parts]
     numbers = [part for part in parts if rational(part) is not None or part.op is Op.QUOTIENT]
     closed_sums = [p for p in parts if p.op is Op.SUM and not p.is_open]
     has_root_or_i = any(p.op is Op.ROOT or p == Node(Op.NAME, (), "i") for p in parts)
     roots = [p for p in parts if p.op is Op.ROOT and not p.is_open]
-    is_long = len([p for p in numbers if not p.is_open]) > 1 or len(roots) > 1
+    is_long = len(numbers) > 1 or len(roots) > 1
     is_closed = len(closed_sums) > 1 or (closed_sums and has_root_or_i)
-    if is_long or is_closed or len(set(bases)) < len(bases):
+    is_idle = any(rational(part) in (0, 1, -1) for part in parts)
+    is_shared = len(set(bases)) < len(bases) or _cancels(_atoms(node))
+    if is_long or is_closed or is_idle or is_shared:
         yield "product"
-    if any(base.op is Op.SUM and base.is_open for base in bases):
+    if any(sum_.op is Op.SUM and sum_.is_open for sum_ in map(_above, bases)):
         yield "expansion"
+
+
+def _cancels(atoms: _Atoms) -> bool:
+    return any(f"/{atom}" in atoms for atom in atoms)
+
+
+def _factors(node: Node) -> tuple[Node, ...]:
+    """Also of products in brackets: ``2(-3x)`` has three."""
+    if node.op is Op.MINUS or (node.op is Op.PRODUCT and not is_scientific(node)):
+        return tuple(factor for part in node.parts for factor in _factors(part))
+    return (node,)
 
 
 def _base(node: Node) -> Node:
     return node.parts[0] if node.op is Op.POWER else node
+
+
+def _above(node: Node) -> Node:
+    return node.parts[0] if node.op is Op.QUOTIENT else node
 
 
 def _of_quotient(over: Node, under: Node) -> Iterator[str]:
@@ -92,7 +110,7 @@ def _of_quotient(over: Node, under: Node) -> Iterator[str]:
     inner = {n.op for side in (over, under) for n in side.walk()} & {Op.QUOTIENT, Op.MIXED}
     is_whole = all("." not in n.text for s in (over, under) for n in s.walk() if n.op is Op.NUMBER)
     is_reduced = gcd(_content(over), _content(under)) == 1 and below not in (0, 1)
-    shared = set(_atoms(over)) & set(_atoms(under))
+    shared = set(map(_base, _factors(over))) & set(map(_base, _factors(under)))
     if inner or not is_whole or not is_reduced or shared or _is_undone_below(over, under):
         yield "quotient"
 
@@ -109,13 +127,15 @@ def _of_power(base: Node, exponent: Node) -> Iterator[str]:
     power, value = integer(exponent), rational(base)
     if base.op is Op.TEXT:  # only a function's exponent is read so
         return
-    if value is not None and not exponent.is_open:
+    if power in (0, 1) or (value in (0, 1) and exponent.is_open):
+        yield "power"
+    elif value is not None and not exponent.is_open:
         whole = integer(base)
         if power is None or whole is None or not _is_long(whole, power):
             yield "power"
     elif base.op is Op.NAME:
         is_imaginary = base.text == "i" or (base.text == "e" and exponent.has_name("i"))
-        if power in (0, 1) or is_imaginary or (power is not None and abs(power) > MAX_EXPONENT):
+        if is_imaginary or (power is not None and abs(power) > MAX_EXPONENT):
             yield "power"
     elif base.op is Op.SUM and base.is_open:
         yield "expansion"
@@ -148,10 +168,10 @@ def _is_irreducible(radicand: Node, index: Node) -> bool:
 
 def _is_power_free(value: int, degree: int) -> bool:
     """Whether no d ** degree above 1 divides it; false where that is too long to find out."""
-    if value > 10**14:
+    if value > MAX_RADICAND:
         return False
-    factor = 2
-    while factor**degree <= value and factor < 50_000:
+    factor = 2  # beyond the cube root, all that can be left is one prime to that degree
+    while factor**degree <= value and factor**3 <= MAX_RADICAND:
         if value % factor**degree == 0:
             return False
         while value % factor == 0:

@@ -6,7 +6,10 @@ remains open is whether two expressions are equal, such as ``\frac{\sqrt2}{2}`` 
 
 A unit, a dollar sign, a degree sign and ``x =`` may be left out or added, but not be another one.
 What is counted may be named as the question names it; other words beside a number are no answer. A
-percent sign may be left out, and not added: 18 % is not 18.
+percent sign may be left out, and added only where the question asks for percent: 18 % is not 18.
+
+What was asked for matters where it shows: a number must be written out, a piece of the question in
+other form than the reference's is a copy, and factors are factors, not the product.
 """
 
 import re
@@ -17,20 +20,23 @@ from itertools import permutations
 from penjing.tasks.answer import normalised
 from penjing.tasks.evaluated import leftovers
 from penjing.tasks.math_reader import read
-from penjing.tasks.math_tree import Node, NotAValue, Op, rational
+from penjing.tasks.math_tree import CONSTANTS, Node, NotAValue, Op, integer, rational
+from penjing.tasks.math_units import strange_words, units_agree
 from penjing.tasks.problem import Verdict
 
 Algebra = Callable[[Node, Node], bool | None]
 """Whether two expressions are equal; None: it cannot say."""
 
 MAX_UNORDERED = 6  # open parts that are matched in every order; more of them stay open
-_LETTERS = re.compile(r"[^\W\d_]{3,}")
-_FUNCTION_WORDS = frozenset({  # they would say something of the number
-    "all", "and", "any", "are", "but", "else", "false", "for", "incorrect", "maybe", "never", "no",
-    "none", "nor", "not", "only", "other", "rather", "some", "than", "the", "then", "true", "was",
-    "were", "what", "when", "which", "will", "with", "wrong",
-})  # fmt: skip
 _MIRRORED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
+_ASKS_PERCENT = re.compile(
+    r"\b(?:what|which|how many) (?:(?:is|was|are|were|the|total) )*(?:percent|\\?%)", re.IGNORECASE
+)
+_ASKS_FACTORS = re.compile(r"\bfactor(?!ial)", re.IGNORECASE)
+_SETTING = re.compile(
+    r"\\(?:left|right)(?![A-Za-z])|[{}$]|\\[,;:! ]|(?<=\\)[dt](?=frac)"
+    r"|(?<=[-+*/=^_,<>(])\s+|\s+(?=[-+*/=^_,<>)])|(?<=\\frac|\\sqrt)\s+"
+)
 
 
 @dataclass(frozen=True)
@@ -46,22 +52,30 @@ def match(
 ) -> Match:
     """``reference`` is trusted; ``answer`` must be a value in evaluated form to be right."""
     try:
-        ours = read(answer)
-    except NotAValue as error:
-        return Match(Verdict.WRONG, f"it is no value: {error}")
-    try:
         theirs = read(reference)
     except NotAValue as error:
         if normalised(answer) == normalised(reference):
             return Match(Verdict.CORRECT, "it is the reference, letter by letter")
         return Match(Verdict.UNGRADABLE, f"the reference cannot be read: {error}")
-    undone = _left_undone(ours, theirs)
-    if undone:
+    try:
+        ours = read(answer)
+    except NotAValue as error:
+        return Match(Verdict.WRONG, f"it is no value: {error}")
+    ours, theirs = _alike(ours, theirs, question)
+    if ours == theirs:
+        return Match(Verdict.CORRECT, "equal")
+    if undone := _left_undone(ours, theirs):
         return Match(Verdict.WRONG, f"it leaves to work out: {', '.join(sorted(undone))}")
-    strange = _strange_words(ours, f"{question} {reference}")
-    if strange:
+    if strange := strange_words(ours, f"{question} {reference}"):
         return Match(Verdict.WRONG, f"nobody asked for {strange[0]!r}")
-    same = equal(ours, theirs, algebra)
+    same = equal(ours, theirs, _at_sight)
+    is_other_form = same is None or (same and _is_other_number(ours, theirs))
+    if is_other_form and _is_piece(answer, question):
+        return Match(Verdict.WRONG, "it is a piece of the question")
+    if same is None and _lacks_factors(ours, theirs, question):
+        return Match(Verdict.WRONG, "the question asks for factors")
+    if same is None:
+        same = equal(ours, theirs, lambda a, b: algebra(a, b) if _at_sight(a, b) is None else False)
     if same is None:
         return Match(None, "whether it equals the reference takes algebra")
     return Match(Verdict.CORRECT, "equal") if same else Match(Verdict.WRONG, "it is another value")
@@ -70,15 +84,15 @@ def match(
 def equal(a: Node, b: Node, algebra: Algebra) -> bool | None:
     """Of an answer ``a`` and a reference ``b``; None where algebra was needed and could not say."""
     a, b = _named(a, b)
-    if not _units_agree(a, b):
+    if not units_agree(a, b):
         return False
     a, b = _bare(a), _bare(b)
     if a == b:
         return True
-    if b.op is Op.PERCENT and a.op is not Op.PERCENT:
-        b = b.parts[0]
-    if b.op is Op.BASE and a.op in (Op.NUMBER, Op.BASE):  # the question has named the base
-        return a.text in (b.text, b.text.partition("_")[0])
+    if b.op is Op.PERCENT:
+        a, b = a.parts[0] if a.op is Op.PERCENT else a, b.parts[0]
+    if b.op is Op.BASE:  # which the question has named
+        return _letters(a) in (b.text, b.text.partition("_")[0])
     if a.op is Op.NAME and b.op is Op.NAME:
         return False
     x, y = rational(a), rational(b)
@@ -93,10 +107,12 @@ def _by_structure(a: Node, b: Node, algebra: Algebra) -> bool | None:
     ordered = {Op.MATRIX, Op.BRACKETS, Op.LIST, Op.UNION, Op.RELATION, Op.TEXT}
     if a.op not in ordered and b.op not in ordered:
         return algebra(a, b)
-    if Op.TEXT in (a.op, b.op):
-        return _words(_letters(a)) == _words(_letters(b))
+    if a.op is Op.TEXT and b.op is Op.TEXT:
+        return _words(a.text) == _words(b.text)
     if a.op is Op.LIST and b.op is Op.BRACKETS and b.text == "()":  # parentheses left out
         return _in_order(a.parts, b.parts, algebra)
+    if a.op is Op.BRACKETS and a.text == "{}" and b.op is Op.LIST:
+        b = replace(b, op=Op.BRACKETS, text="{}")
     if b.op is Op.BRACKETS and b.text == "{}" and (a.op is Op.LIST or len(b.parts) == 1):
         a = replace(a, op=Op.BRACKETS, text="{}") if a.op is Op.LIST else _set_of(a)
     if a.op is not b.op:
@@ -108,7 +124,7 @@ def _by_structure(a: Node, b: Node, algebra: Algebra) -> bool | None:
     if a.op is Op.MATRIX:
         rows = zip(a.parts, b.parts, strict=True)
         return _all(_in_order(ours.parts, theirs.parts, algebra) for ours, theirs in rows)
-    is_set = a.op in (Op.UNION, Op.LIST) or a.text == "{}"
+    is_set = a.op is Op.LIST or a.text in ("{}", "cup", "cap")
     return (_in_any_order if is_set else _in_order)(a.parts, b.parts, algebra)
 
 
@@ -137,14 +153,16 @@ def _in_any_order(ours: Sequence[Node], theirs: Sequence[Node], algebra: Algebra
     left = list(theirs)
     rest: list[Node] = []
     for x in ours:
-        same = next((y for y in left if equal(x, y, _unasked) is True), None)
+        same = next((y for y in left if equal(x, y, _at_sight) is True), None)
         if same is None:
             rest.append(x)
         else:
             left.remove(same)
     if len(rest) > MAX_UNORDERED:
         return None
-    results = [_in_order(rest, order, algebra) for order in permutations(left)]
+    table = [[equal(x, y, algebra) for y in left] for x in rest]
+    orders = permutations(range(len(left)))
+    results = {_all(row[at] for row, at in zip(table, order, strict=True)) for order in orders}
     if True in results:
         return True
     return None if None in results else False
@@ -159,8 +177,129 @@ def _all(results: Iterable[bool | None]) -> bool | None:
     return None if is_open else True
 
 
+def _alike(a: Node, b: Node, question: str) -> tuple[Node, Node]:
+    """Each without what the other leaves out, and in the other's kind of writing."""
+    is_number = a.op is Op.PERCENT and rational(a.parts[0]) is not None
+    if is_number and b.op is not Op.PERCENT and _ASKS_PERCENT.search(question):
+        a = a.parts[0]
+    for change, kind in ((_spelled, Op.TEXT), (_region, Op.BRACKETS)):
+        if b.has(kind):
+            a = change(a)
+        if a.has(kind):
+            b = change(b)
+    if b.op is Op.UNIT:
+        a = _measured(a, b.text)
+    if not b.has(Op.RELATION):
+        a = _each(a, _value)
+    if not a.has(Op.RELATION):
+        b = _each(b, _value)
+    return _named(a, b)
+
+
+def _each(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Of a list, every part changed."""
+    if node.op is not Op.LIST:
+        return change(node)
+    return replace(node, parts=tuple(map(change, node.parts)))
+
+
+def _spelled(node: Node) -> Node:
+    """Letters side by side as the word that they are."""
+
+    def word(part: Node) -> Node:
+        text = _letters(part) if part.op is Op.PRODUCT else None
+        return part if text is None else Node(Op.TEXT, (), text)
+
+    return _each(node, word)
+
+
+def _measured(node: Node, unit: str) -> Node:
+    """``5 m``, where the m is no variable but the reference's unit."""
+    if node.op is not Op.PRODUCT or node.parts[-1] != Node(Op.NAME, (), unit):
+        return node
+    rest = node.parts[:-1]
+    return Node(Op.UNIT, (rest[0] if len(rest) == 1 else replace(node, parts=rest),), unit)
+
+
+def _letters(node: Node) -> str | None:
+    if node.op is Op.PRODUCT:
+        texts = [_letters(part) for part in node.parts]
+        return None if None in texts else "".join(text for text in texts if text)
+    is_plain = node.op in (Op.NAME, Op.NUMBER, Op.TEXT, Op.BASE)
+    return node.text if is_plain else None
+
+
+def _region(node: Node) -> Node:
+    """Inequalities of a variable as intervals: ``-2 < x \\le 5`` as ``(-2, 5]``."""
+    parts = tuple(map(_interval, node.parts)) if node.op is Op.LIST else ()
+    if parts and all(part.op is Op.BRACKETS for part in parts):
+        return Node(Op.UNION, parts, "cup")
+    return _interval(node)
+
+
+def _interval(node: Node) -> Node:
+    if node.op is not Op.RELATION:
+        return node
+    signs, parts = node.text.split(), node.parts
+    if signs[0] in (">", "ge"):
+        signs, parts = [_MIRRORED.get(sign, "") for sign in reversed(signs)], parts[::-1]
+    infinity = Node(Op.NAME, (), "oo")
+    if len(parts) == 2 and parts[0].op is Op.NAME:
+        signs, parts = ["<", *signs], (Node(Op.MINUS, (infinity,)), *parts)
+    elif len(parts) == 2:
+        signs, parts = [*signs, "<"], (*parts, infinity)
+    is_between = len(parts) == 3 and parts[1].op is Op.NAME and set(signs) <= {"<", "le"}
+    if not is_between:
+        return node
+    opening, closing = "[" if signs[0] == "le" else "(", "]" if signs[1] == "le" else ")"
+    return Node(Op.BRACKETS, (parts[0], parts[2]), opening + closing)
+
+
+def _at_sight(a: Node, b: Node) -> bool | None:
+    """Where neither algebra nor arithmetic is needed to see that they differ."""
+    if rational(b) is not None and not _is_power(a):
+        return False
+    return None if a.variables == b.variables else False
+
+
+def _is_power(node: Node) -> bool:
+    """Of a number too long to write out, see ``evaluated``."""
+    power = _unsigned(node)
+    return power.op is Op.POWER and None not in map(integer, power.parts)
+
+
+def _is_other_number(a: Node, b: Node) -> bool:
+    """Such as a fraction for a decimal, or a mixed number for a fraction."""
+    kinds = {_unsigned(_bare(node)).op for node in (a, b)}
+    return len(kinds) == 2 and kinds <= {Op.NUMBER, Op.QUOTIENT, Op.MIXED, Op.PRODUCT}
+
+
+def _unsigned(node: Node) -> Node:
+    return node.parts[0] if node.op is Op.MINUS else node
+
+
+def _is_piece(answer: str, question: str) -> bool:
+    piece = re.escape(_SETTING.sub("", answer.strip()))
+    found = re.search(rf"(?<![\w.\\]){piece}(?!\w|\.\d)", _SETTING.sub("", question))
+    return found is not None
+
+
+def _lacks_factors(ours: Node, theirs: Node, question: str) -> bool:
+    return bool(_ASKS_FACTORS.search(question)) and _num_factors(ours) < _num_factors(theirs)
+
+
+def _num_factors(node: Node) -> int:
+    """That hold variables, each as often as its power says."""
+    match node.op:
+        case Op.MINUS | Op.PRODUCT:
+            return sum(map(_num_factors, node.parts))
+        case Op.POWER:
+            return _num_factors(node.parts[0]) * (integer(node.parts[1]) or 1)
+        case _:
+            return int(node.is_open)
+
+
 def _left_undone(ours: Node, theirs: Node) -> set[str]:
-    ours, theirs = _named(ours, theirs)
     undone = leftovers(ours) - leftovers(theirs)
     is_relation = ours.op is theirs.op is Op.RELATION  # which may stand the other way round
     return {name for name in undone if not (is_relation and name.startswith("relation"))}
@@ -176,41 +315,16 @@ def _named(a: Node, b: Node) -> tuple[Node, Node]:
 
 
 def _value(node: Node) -> Node:
-    if node.op is Op.RELATION and node.text in ("=", "in") and node.parts[0].op is Op.NAME:
-        first, value = node.parts
-        return value if not value.has_name(first.text) else node
-    return node
-
-
-def _units_agree(a: Node, b: Node) -> bool:
-    """False for two units of measure that differ; other words, such as "eggs", say nothing."""
-    ours, theirs = _unit(a), _unit(b)
-    return ours is None or theirs is None or ours == theirs
-
-
-def _unit(node: Node) -> tuple[str, ...] | None:
-    """In one spelling and order; None for no unit, or none that is known."""
-    if node.op is Op.DEGREES:
-        return ("degree",)
-    if node.op is not Op.UNIT:
-        return None
-    words = [word for word in node.text.casefold().split() if word != "per"]
-    found = [_UNITS.get(word) for word in words]
-    return None if None in found else tuple(sorted(word for word in found if word))
+    if node.op is not Op.RELATION or node.text not in ("=", "in"):
+        return node
+    name, value = node.parts
+    is_name = name.op is Op.NAME and name.text not in CONSTANTS and not value.has_name(name.text)
+    is_set = value.op in (Op.BRACKETS, Op.UNION, Op.NAME)
+    return value if is_name and (node.text == "=" or is_set) else node
 
 
 def _is_name(node: Node) -> bool:
-    return node.op is Op.NAME or (node.op is Op.MINUS and node.parts[0].op is Op.NAME)
-
-
-def _strange_words(node: Node, question: str) -> list[str]:
-    """Beside a number: neither units of measure, nor what the question speaks of."""
-    words = [w for n in node.walk() if n.op is Op.UNIT for w in n.text.casefold().split()]
-    rest = [word for word in words if word not in _UNITS and word not in ("of", "per", "/")]
-    if not rest:
-        return []
-    spoken = {word.removesuffix("s") for word in _LETTERS.findall(question.casefold())}
-    return [w for w in rest if w in _FUNCTION_WORDS or w.removesuffix("s") not in spoken]
+    return _unsigned(node).op is Op.NAME
 
 
 def _bare(node: Node) -> Node:
@@ -244,32 +358,5 @@ def _set_of(node: Node) -> Node:
     return node if node.op is Op.BRACKETS else Node(Op.BRACKETS, (node,), "{}")
 
 
-def _letters(node: Node) -> str:
-    """Of a text, or of variables side by side, which may be a word; empty for all else."""
-    if node.op in (Op.TEXT, Op.NAME):
-        return node.text
-    is_row = node.op is Op.PRODUCT and all(part.op is Op.NAME for part in node.parts)
-    return "".join(part.text for part in node.parts) if is_row else ""
-
-
 def _words(text: str) -> str:
     return " ".join(text.casefold().replace("-", " ").strip(" .").split())
-
-
-def _unasked(a: Node, b: Node) -> bool | None:
-    return None
-
-
-def _spellings(*groups: str) -> dict[str, str]:
-    return {word: words.split()[0] for words in groups for word in words.split()}
-
-
-_UNITS = _spellings(
-    "mm millimeter millimeters", "cm centimeter centimeters", "m meter meters metre metres",
-    "km kilometer kilometers", "in inch inches", "ft foot feet", "yd yard yards", "mi mile miles",
-    "mg milligram milligrams", "g gram grams", "kg kilogram kilograms", "oz ounce ounces",
-    "lb lbs pound pounds", "ml milliliter milliliters", "l liter liters litre litres",
-    "sec s second seconds", "min minute minutes", "hr hrs h hour hours", "day days",
-    "week weeks", "month months", "year years", "dollar dollars usd", "cent cents",
-    "degree degrees deg", "radian radians rad", "mph", "kph", "^2 square sq", "^3 cubic cu",
-)  # fmt: skip

@@ -7,8 +7,9 @@ not the text's would not be.
 
 import re
 
-from penjing.tasks.math_tokens import FUNCTIONS, Kind, Token, tokens
+from penjing.tasks.math_tokens import FUNCTIONS, PLAIN_WORDS, Kind, Token, tokens
 from penjing.tasks.math_tree import CONSTANTS, Node, NotAValue, Op, integer
+from penjing.tasks.math_units import NO_UNIT, UNIT_WORDS
 
 MAX_DEPTH = 40
 MAX_CHARS = 2_000
@@ -18,19 +19,10 @@ GREEK = frozenset({
     "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi",
     "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell",
 })  # fmt: skip
-UNIT_WORDS = frozenset({
-    "mm", "cm", "dm", "km", "mi", "ft", "yd", "in", "mg", "kg", "lb", "lbs", "oz", "ml", "mL", "hr",
-    "hrs", "min", "sec", "mph", "kph", "rad", "Hz", "USD",
-})  # fmt: skip
-NO_UNIT = frozenset({  # they change what the number says
-    "about", "approximately", "billion", "choose", "cubed", "divided", "double", "dozen", "dozens",
-    "factorial", "half", "hundred", "hundreds", "hundredths", "less", "mod", "million", "millions",
-    "minus", "modulo", "more", "not", "over", "percent", "plus", "squared", "tenths", "thousand",
-    "thousands", "thousandths", "times", "to", "trillion", "twice", "unless", "without",
-})  # fmt: skip
 _MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "array"})
 _INVERSES = frozenset({"sin", "cos", "tan"})
-_WORDED = re.compile(r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}\\]*[0-9][^{}\\]*)\}")  # 18 eggs
+_WORDED = re.compile(r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}\\]*[0-9,][^{}\\]*)\}")  # 18 eggs
+_PHRASE = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+)+", re.ASCII)
 _CLOSING = {"(": (")", "]"), "[": (")", "]"), r"\{": (r"\}",)}
 
 
@@ -38,16 +30,28 @@ def read(text: str) -> Node:
     """The tree of an answer; raises ``NotAValue``."""
     if len(text) > MAX_CHARS:
         raise NotAValue(f"{len(text)} characters are no answer; at most {MAX_CHARS} are read")
-    whole = _WORDED.fullmatch(text.strip())
-    reader = _Reader(whole[1] if whole else text)
-    items = reader.items()
-    reader.expect(Kind.END)
-    return items[0] if len(items) == 1 else Node(Op.LIST, items)
+    text = text.strip()
+    if _is_phrase(text):
+        return Node(Op.TEXT, (), text)
+    whole = _WORDED.fullmatch(text)
+    try:
+        return _Reader(whole[1] if whole else text).whole()
+    except NotAValue:
+        if whole is None or not whole[1].strip()[:1].isalpha():
+            raise
+        return Node(Op.TEXT, (), whole[1].strip())  # June 20
+
+
+def _is_phrase(text: str) -> bool:
+    """Words as they are, such as ``does not exist``, not letters and functions side by side."""
+    words = text.replace("-", " ").split()
+    is_long = any(len(word) > 3 for word in words)
+    return bool(_PHRASE.fullmatch(text)) and is_long and not PLAIN_WORDS.intersection(words)
 
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        self.tokens = [part for token in tokens(text) for part in _split(token)]
+        self.tokens = _split(tokens(text))
         self.at = 0
         self.depth = 0
         self.unit = ""
@@ -76,6 +80,11 @@ class _Reader:
         self.at += token.kind is not Kind.END
         return token.text
 
+    def whole(self) -> Node:
+        items = self.items()
+        self.expect(Kind.END)
+        return items[0] if len(items) == 1 else Node(Op.LIST, items)
+
     def items(self) -> tuple[Node, ...]:
         """One or several, between commas or words."""
         found = [self.item()]
@@ -99,17 +108,23 @@ class _Reader:
             return Node(Op.TEXT, (), self.expect(Kind.TEXT))
         node = self.union()
         words = [self.unit] if self.unit else []
-        while self.sees_text() or (words and self.sees("/")):
-            words += self.next.text.lower().replace(".", "").split()
+        while self.sees_unit(words):
+            words += self.next.text.lower().replace(".", "").replace("/", " / ").split()
             self.at += 1
         if not words:
             return node
+        if words == ["percent"]:
+            return Node(Op.PERCENT, (node,))
         if self.take("^"):
             words.append("^" + str(integer(self.argument())))
         wrong = [w for w in words if w in NO_UNIT or not (w == "/" or w.strip("^/-").isalnum())]
         if wrong:
             raise NotAValue(f"{wrong[0][:20]!r} is no unit")
         return Node(Op.UNIT, (node,), " ".join(words))
+
+    def sees_unit(self, words: list[str]) -> bool:
+        is_below = words[-1:] == ["/"] and self.next.kind is Kind.WORD  # the h of km/h
+        return self.sees_text() or is_below or (bool(words) and self.sees("/"))
 
     def union(self) -> Node:
         parts, sign = [self.sum()], self.next.text
@@ -135,13 +150,16 @@ class _Reader:
         return self.term()
 
     def term(self) -> Node:
-        """Products and quotients from left to right; a factor may follow without a sign."""
-        parts = [self.factor()]
+        """Products from left to right, divided once; a factor may follow without a sign."""
+        parts, is_divided = [self.factor()], False
         while True:
             if self.take("*"):
                 parts.append(self.factor())
             elif self.sees("/") and self.tokens[self.at + 1].kind is not Kind.TEXT:
                 self.at += 1
+                if is_divided:
+                    raise NotAValue("it is divided more than once")
+                is_divided = True
                 over = parts[0] if len(parts) == 1 else Node(Op.PRODUCT, tuple(parts))
                 parts = [Node(Op.QUOTIENT, (over, self.factor()))]
             elif self.is_mixed(parts):
@@ -242,7 +260,7 @@ class _Reader:
                 return self.brackets()
         if self.take(r"\$"):
             self.unit = "dollars"
-            return self.primary()
+            return Node(Op.MINUS, (self.primary(),)) if self.take("-") else self.primary()
         if self.take("|"):
             inside = self.union()
             self.expect(Kind.SIGN, "|")
@@ -343,8 +361,19 @@ class _Reader:
         return Node(Op.LIST, tuple(cells))
 
 
-def _split(token: Token) -> list[Token]:
-    """Up to three small letters are a product; longer words, and units, are text."""
+def _split(found: list[Token]) -> list[Token]:
+    """Up to three small letters are a product; longer words, units, and words behind them, text."""
+    parts = list[Token]()
+    for token in found:
+        goes_on = token.kind is Kind.WORD and not token.is_close
+        if goes_on and parts and parts[-1].kind is Kind.TEXT:
+            parts.append(Token(Kind.TEXT, token.text))
+        else:
+            parts.extend(_letters(token))
+    return parts
+
+
+def _letters(token: Token) -> list[Token]:
     word = token.text
     if token.kind is not Kind.WORD or len(word) == 1:
         return [token]

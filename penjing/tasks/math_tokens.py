@@ -64,11 +64,14 @@ FUNCTIONS = frozenset({
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
     "log", "ln", "lg", "exp", "gcd", "lcm", "max", "min",
 })  # fmt: skip
+_UNITS_TOO = frozenset({"min", "sec"})  # which without a backslash are minutes and seconds
+PLAIN_WORDS = frozenset({*PLAIN, *FUNCTIONS, "and", "or"}) - _UNITS_TOO  # read without a backslash
 _GROUP = r"[0-9]{1,3}(?:'[0-9]{3})+(?![0-9])"
 _COMMAS = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])"
 _REST = r"""
   | (?P<repeating>[0-9]*\.[0-9]*\\overline\s*\{[0-9]{1,20}\})
-  | (?P<base>[0-9][0-9A-F]*(?:\.[0-9A-F]+)?_(?:\{[0-9]{1,2}\}|[0-9]{1,2}))
+  | (?P<base>(?:[0-9][0-9A-F]*|[A-F][0-9A-F]+(?=_\{?1[0-6]))(?:\.[0-9A-F]+)?
+      _(?:\{[0-9]{1,2}\}|[0-9]{1,2}))
   | (?P<number>(?:GROUP|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
   | (?P<text>\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname)
       \s*\{(?P<inside>[^{}\\$]*)\})
@@ -81,7 +84,8 @@ _OUTSIDE = re.compile(
     rf"(?P<space>\s+){_REST.replace('GROUP', f'{_GROUP}|{_COMMAS}')}", re.VERBOSE | re.ASCII
 )
 _DEPTHS = {"(": 1, "[": 1, r"\{": 1, ")": -1, "]": -1, r"\}": -1}
-_CHOICE = re.compile(r"\s*\(?([A-Za-z])\)?\s*", re.ASCII)
+_CHOICE = re.compile(r"\(?([A-Za-z])\)?", re.ASCII)
+_METRES = frozenset({"m", "g", "s", "h", "l", "L"})  # and grams, seconds, hours, litres
 _SPACES = frozenset(["\\,", "\\!", "\\;", "\\:", "\\ ", "~", "$"])
 
 
@@ -121,9 +125,9 @@ def _token(match: re.Match[str], is_close: bool) -> Token | None:
     if match["command"]:
         return _command(match["command"], is_close)
     if match["word"]:
-        name = PLAIN.get(text.lower())
-        if name or text in FUNCTIONS or text in ("and", "or"):
-            return Token(Kind.COMMAND, name or text, is_close)
+        name = PLAIN.get(text.lower(), text)
+        if name in PLAIN_WORDS or name != text:
+            return Token(Kind.COMMAND, name, is_close)
         return Token(Kind.WORD, text, is_close)
     if not text.isascii():
         raise NotAValue(f"U+{ord(text[-1]):04X} is no sign of mathematics")
@@ -138,15 +142,16 @@ def _command(name: str, is_close: bool) -> Token | None:
 
 
 def _text(inside: str, is_close: bool) -> Token | None:
-    """A letter in a text is the letter, a number the number, a choice the choice."""
+    """A letter in a text is the letter or a unit, a number the number, a choice the choice."""
     inside = inside.strip()
     if not inside:
         return None
-    if choice := _CHOICE.fullmatch(inside):
+    choice = _CHOICE.fullmatch(inside)
+    if choice and inside not in _METRES:
         return Token(Kind.WORD, choice[1], is_close)
     if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", inside):
         return Token(Kind.NUMBER, inside, is_close)
     folded = inside.lower().strip(" ,")
-    if folded in ("and", "or") or inside in FUNCTIONS:
+    if folded in ("and", "or") or (inside in FUNCTIONS and inside not in _UNITS_TOO):
         return Token(Kind.COMMAND, folded, is_close)
     return Token(Kind.TEXT, inside, is_close)

@@ -59,9 +59,14 @@ class Node:
         return any(node.op is Op.NAME and node.text == name for node in self.walk())
 
     @property
+    def variables(self) -> frozenset[str]:
+        names = (node.text for node in self.walk() if node.op is Op.NAME)
+        return frozenset(names) - CONSTANTS
+
+    @property
     def is_open(self) -> bool:
         """Whether a variable stands in it."""
-        return any(node.op is Op.NAME and node.text not in CONSTANTS for node in self.walk())
+        return bool(self.variables)
 
 
 def number(text: str) -> Fraction:

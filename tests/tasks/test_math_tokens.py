@@ -31,9 +31,12 @@ def seen(text: str) -> list[tuple[str, str]]:
         (r"5\text{ }", "5"),
         (r"\text{18}", "18"),
         (r"\text{B}", "B"),
+        (r"\text{ (B) }", "B"),
         ("5.", "5"),
         ("sqrt(2)", r"\sqrt(2)"),
         ("√2", r"\sqrt 2"),
+        ("$18$", "18"),
+        ("101_{2}", "101_2"),
     ],
 )
 def test_two_writings_of_one_thing(text: str, same: str) -> None:
@@ -49,6 +52,25 @@ def test_commas_set_digits_apart_only_outside_of_brackets() -> None:
         ("sign", ")"),
     ]
     assert seen("1,23") == [("number", "1"), ("sign", ","), ("number", "23")]
+
+
+def test_a_letter_in_a_text_may_be_a_unit() -> None:
+    assert seen(r"5\text{ m}") == [("number", "5"), ("text", "m")]
+    assert seen("5 m") == [("number", "5"), ("word", "m")]
+
+
+def test_digits_beyond_nine_are_letters_where_the_base_has_them() -> None:
+    assert seen("BE_{16}") == [("base", "BE_16")]
+    assert seen("A_1")[0] == ("word", "A")
+
+
+def test_without_a_backslash_min_and_sec_are_units() -> None:
+    assert [kind for text in ("min", r"\text{min}", r"\min", "sin") for kind, _ in seen(text)] == [
+        "word",
+        "text",
+        "command",
+        "command",
+    ]
 
 
 @pytest.mark.parametrize("text", ["１８", "x²", "½", "а", "18\u200b", "١٨"])  # noqa: RUF001

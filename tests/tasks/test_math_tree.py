@@ -65,5 +65,6 @@ def test_what_stands_in_a_tree() -> None:
     assert not node.has(Op.QUOTIENT)
     assert node.has_name("x")
     assert node.is_open
-    assert not read(r"\pi").is_open
+    assert node.variables == {"x"}
+    assert not read(r"\pi + e + i").is_open
     assert Node(Op.NAME, (), "x") in set(node.walk())
