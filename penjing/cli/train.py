@@ -1,0 +1,188 @@
+"""``penjing train``: a recipe from its first stage to its last, and on from where it stopped."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from penjing.cli.answer import Answer, Json, table
+from penjing.errors import BadCommand, Contradiction, RequestError
+
+NAME = "train"
+HELP = "train by a recipe, stage by stage; without one, the quickstart that ships"
+
+_SHOWN = {
+    "loss": "loss {:.3f}",
+    "reward": "reward {:.2f}",
+    "reward.accuracy": "right {:.0%}",
+    "length": "length {:.0f}",
+    "thinks": "think {:.0%}",
+    "entropy": "entropy {:.2f}",
+    "largest_gap": "gap {:.1e}",
+    "right": "{} right",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Ctrl-C finishes the step and takes a snapshot; --resume goes on from there, or from the "
+        "last snapshot after a kill, to the same weights."
+    )
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        default="quickstart",
+        metavar="RECIPE",
+        help="one that ships, or a .toml file (default: quickstart)",
+    )
+    parser.add_argument("--run-dir", metavar="FOLDER", help="(default: runs/NAME-SEED)")
+    parser.add_argument("--resume", action="store_true", help="go on in a folder that has a run")
+    parser.add_argument("--seed", type=int, metavar="N", help="(default: the recipe's)")
+    parser.add_argument(
+        "--explain", action="store_true", help="print the stages, and train nothing"
+    )
+
+
+def answer(arguments: argparse.Namespace) -> Answer:
+    try:
+        from penjing.train.journey import Journey
+        from penjing.train.loop import Interrupted
+        from penjing.train.recipe import load_recipe
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "penjing":
+            raise
+        why = " ".join(str(error).split())
+        raise RequestError(f"to train takes more ({why}); pip install 'penjing[run]'") from None
+    recipe = load_recipe(arguments.recipe)
+    seed = recipe.seed if arguments.seed is None else arguments.seed
+    if seed < 0:
+        raise BadCommand(f"--seed is {seed}; it must be at least 0")
+    if arguments.explain:
+        return _explained(recipe.model_dump(mode="json", exclude={"text"}))
+    folder = Path(arguments.run_dir or f"runs/{recipe.name}-{seed}")
+    if (folder / "run.json").exists() and not arguments.resume:
+        raise Contradiction(
+            f"{folder} has a run already; give --resume to go on, or another folder"
+        )
+    stopping = _Stopping()
+    shown = _Progress()
+    journey = Journey(
+        recipe, folder, seed, show=shown, tell=shown.tell, is_stopping=stopping.is_asked
+    )
+    with stopping:
+        try:
+            done = journey.run()
+        except Interrupted:
+            shown.end()
+            shown.tell(
+                f"stopped; go on with: penjing train {arguments.recipe} --run-dir {folder} --resume"
+            )
+            raise KeyboardInterrupt from None
+    shown.end()
+    text = f"{_stages(done)}\n\n{folder}"
+    return Answer(document={"run": str(folder), "stages": list(done)}, text=text)
+
+
+def _stages(done: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for facts in done:
+        measures = facts.get("measures") or {}
+        rows.append((
+            facts["stage"],
+            facts["kind"],
+            _estimate(measures.get("pass_at_k", {}).get("1")),
+            _estimate(measures.get("consensus")),
+            f"{measures['lengths']['mean']:.1f}" if measures else "",
+            f"{facts['wall_s']:.0f} s",
+        ))  # fmt: skip
+    return table(("stage", "kind", "pass@1", "cons@n", "tokens", "time"), rows)
+
+
+def _estimate(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    low, high = found["interval"]["low"], found["interval"]["high"]
+    return f"{100 * found['value']:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _explained(recipe: Mapping[str, Any]) -> Answer:
+    rows = [
+        (stage["name"], key, str(value))
+        for stage in recipe["stages"]
+        for key, value in stage.items()
+        if key != "name"
+    ]
+    document: Json = dict(recipe)
+    return Answer(document=document, text=table(("stage", "key", "value"), rows))
+
+
+class _Stopping:
+    """Ctrl-C, or SIGTERM, asks for an end after the step; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def is_asked(self) -> bool:
+        return self._is_asked
+
+    def __enter__(self) -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            self._before[kind] = signal.signal(kind, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        for kind, before in self._before.items():
+            signal.signal(kind, before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._is_asked:
+            raise KeyboardInterrupt
+        self._is_asked = True
+
+
+class _Progress:
+    """On standard error: a line that is written over, or a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._err = sys.stderr
+        self._every_s = 0.2 if self._err.isatty() else 10.0
+        self._stage, self._began, self._first = "", 0.0, 0
+        self._last, self._width = 0.0, 0
+
+    def __call__(self, stage: str, facts: Mapping[str, Any], num_steps: int) -> None:
+        now, step = time.monotonic(), facts["step"]
+        if stage != self._stage:
+            self._stage, self._began, self._first = stage, now, step
+        is_last = step + 1 == num_steps
+        if now - self._last < self._every_s and not is_last:
+            return
+        self._last = now
+        done = step - self._first
+        left = (
+            f", {(now - self._began) / done * (num_steps - step - 1):.0f} s to go" if done else ""
+        )
+        said = [form.format(facts[name]) for name, form in _SHOWN.items() if name in facts]
+        self._write(f"{stage} {step + 1}/{num_steps}: {', '.join(said)}{left}", is_last)
+
+    def tell(self, text: str) -> None:
+        self.end()
+        print(f"penjing train: {text}", file=self._err)
+
+    def end(self) -> None:
+        if self._width:
+            self._err.write("\n")
+            self._width = 0
+
+    def _write(self, text: str, is_last: bool) -> None:
+        if not self._err.isatty():
+            self._err.write(f"{text}\n")
+        else:
+            self._err.write(f"\r{text:<{self._width}}")
+            self._width = len(text)
+            if is_last:
+                self.end()
+        self._err.flush()
