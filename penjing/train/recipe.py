@@ -204,7 +204,9 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 def _said(error: ValidationError) -> str:
-    first: Mapping[str, Any] = error.errors()[0]
+    found: list[Mapping[str, Any]] = list(error.errors())
+    unknown = [one for one in found if one["type"] == "extra_forbidden"]
+    first = (unknown or found)[0]  # a slip of the pen makes two errors: this one says more
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])

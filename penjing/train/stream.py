@@ -23,14 +23,24 @@ class ProblemStream:
         try:
             self._size = len(task.problems(Split.TRAIN, seed=seed, size=None))
             self._is_file = True
-        except BadQuantity:
-            self._size, self._is_file = CHUNK, False
+        except BadQuantity:  # they are made, and there may be few different ones
+            self._size, self._is_file = self._most_at_once(), False
         if not self._size:
             raise BadQuantity(f"{task.name} has no problems to train on; all are held out")
 
     def take(self, first: int, count: int) -> list[Problem]:
         """Problems ``first`` to ``first + count - 1``."""
         return [self._at(number) for number in range(first, first + count)]
+
+    def _most_at_once(self) -> int:
+        size = CHUNK
+        while size:
+            try:
+                self._task.problems(Split.TRAIN, seed=self._seed, size=size)
+                return size
+            except BadQuantity:
+                size //= 2
+        return size
 
     def _at(self, number: int) -> Problem:
         chunk, place = divmod(number, self._size)
