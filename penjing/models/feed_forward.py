@@ -53,6 +53,7 @@ class MoEBlock(nn.Module):
         )
         self.gate_up = empty(dtype, device, experts, 2 * inner, width)
         self.down = empty(dtype, device, experts, width, inner)
+        self.load_E: Tensor | None = None  # tokens sent to each expert, while someone counts them
         shared = block.shared_width
         self.shared = DenseBlock(shared, width, dtype, device) if shared else None
 
@@ -68,4 +69,7 @@ class MoEBlock(nn.Module):
         """Scores in fp32, as the reference has them: in bf16 near ties go to other experts."""
         logits_TE = run.arithmetic.linear("router", x_TD, self.router, dtype=torch.float32)
         sigmoid = partial(run.arithmetic.sigmoid, "scores")
-        return route(logits_TE, self.correction_bias, self._block, sigmoid)
+        found = route(logits_TE, self.correction_bias, self._block, sigmoid)
+        if self.load_E is not None:
+            self.load_E += found.bounds_E1.diff()
+        return found

@@ -291,7 +291,7 @@ def _learner(stage: Trained, held: Held) -> Learner:
         beta1=0.9, beta2=stage.beta2, weight_decay=stage.weight_decay, max_norm=stage.max_norm
     )
     optimizer = Optimizer(dict(held.decoder.named_parameters()), config)
-    return Learner(held.decoder, optimizer, stage.max_tokens_a_pass)
+    return Learner(held.decoder, optimizer, stage.max_tokens_a_pass, balance=stage.balance)
 
 
 def _digest(checkpoint: Path) -> str:

@@ -11,6 +11,7 @@ from penjing.models.arithmetic import Arithmetic
 from penjing.models.decoder import Decoder
 from penjing.models.kernels.choice import choose_kernels
 from penjing.train.aggregation import Aggregation, token_weights
+from penjing.train.balance import BALANCE, Balancer
 from penjing.train.optimizer import Optimizer
 from penjing.train.policy_loss import PolicyLoss, Tokens, policy_loss
 from penjing.train.scores import Document, Scores, scores
@@ -62,15 +63,18 @@ class PolicyReport(StepReport):
 class Learner:
     """``max_tokens`` bounds one piece, prompts included; a longer document is a piece of its own.
 
-    ``recompute``: activations of layers are computed twice instead of kept.
+    ``recompute``: activations of layers are computed twice instead of kept. ``balance`` is how far
+    the biases of experts move a step: see ``Balancer``.
     """
 
     decoder: Decoder
     optimizer: Optimizer
     max_tokens: int
     recompute: bool = False
+    balance: float = BALANCE
 
     def __post_init__(self) -> None:
+        self._balancer = Balancer(self.decoder)
         self._arithmetic = Arithmetic(choose_kernels(self.decoder.embedding.device))
 
     @torch.no_grad()
@@ -88,6 +92,7 @@ class Learner:
         weights_X = token_weights([one.num_learnt for one in documents], Aggregation.TOKEN)
         entropy = loss = 0.0
         at = 0
+        self._balancer.begin()
         for piece in pieces(documents, [len(one.ids) for one in documents], self.max_tokens):
             found = self._scores(piece)
             count = len(found.logprobs_X)
@@ -98,7 +103,7 @@ class Learner:
             at += count
         return StepReport(
             loss=loss,
-            norm=self.optimizer.step(rate),
+            norm=self._step(rate),
             num_tokens=at,
             entropy=entropy / max(at, 1),
         )
@@ -122,6 +127,7 @@ class Learner:
         )
         sizes = [len(one.document.ids) for one in samples]
         tally, at = _Tally(), 0
+        self._balancer.begin()
         for piece in pieces(samples, sizes, self.max_tokens):
             found = self._scores(
                 [one.document for one in piece], entropy_has_gradient=config.entropy_bonus != 0
@@ -139,7 +145,12 @@ class Learner:
             tally.most = max(tally.most, loss.most_ratio)
             tally.take_gap(tokens)
             at += count
-        return tally.report(self.optimizer.step(rate))
+        return tally.report(self._step(rate))
+
+    def _step(self, rate: float) -> float:
+        norm = self.optimizer.step(rate)
+        self._balancer.end(self.balance)
+        return norm
 
     def state(self) -> dict[str, Tensor]:
         """Weights and what the optimizer holds, by name; not copied."""

@@ -63,6 +63,7 @@ class _Trained(_Stage):
     weight_decay: float = 0.0
     max_norm: float = 1.0
     beta2: float = 0.95
+    balance: float = Field(default=0.001, ge=0)  # of experts, a step: see train/balance.py
     max_tokens_a_pass: int = Field(default=8192, ge=1)
     snapshot_every: int = Field(default=20, ge=1)
 
