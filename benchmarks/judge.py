@@ -159,7 +159,7 @@ def algebra() -> list[tuple[str, str]]:
     """Answers in evaluated form, and an equal reference in another form."""
     roots = [
         (rf"\frac{{{a}\sqrt{{{r}}}}}{{{r}}}", rf"\frac{{{a}}}{{\sqrt{{{r}}}}}")
-        for a, r in product((1, 4, 9), _ROOTS)
+        for a, r in product((2, 4, 8), _ROOTS)
         if a % r and r % 2
     ]
     sums = [

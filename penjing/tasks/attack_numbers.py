@@ -64,9 +64,11 @@ _IN_BASES: Mapping[str, Callable[[int], str]] = {
     "base 2, written below": lambda n: f"{n:b}_2",
     "base 16, written below": lambda n: f"{n:X}_{{16}}",
 }
-_NEAR: Mapping[str, Callable[[int], str]] = {
+_HARDLY_AWAY: Mapping[str, Callable[[int], str]] = {
     "a little more": lambda n: f"{n + Decimal('1e-7')}",
     "a little less": lambda n: f"{n - Decimal('1e-7')}",
+}
+_NEAR: Mapping[str, Callable[[int], str]] = {
     "a half more": lambda n: f"{n}.5",
     "one more": lambda n: f"{n + 1}",
     "one less": lambda n: f"{n - 1}",
@@ -113,6 +115,7 @@ def number_attacks() -> tuple[Attack, ...]:
         *_attacks("unevaluated", _UNEVALUATED),
         *_attacks("unevaluated", _OF_POSITIVE, lambda n, _: n > 0),
         *_attacks("unevaluated", _IN_BASES, lambda n, _: n > 16),
+        *_attacks("near", _HARDLY_AWAY, _asks_for_exact),
         *_attacks("near", _NEAR),
         *_attacks("near", _DIGITS, lambda n, _: n > 9),
         *_attacks("around", _AROUND),
@@ -139,6 +142,11 @@ def _asks_for_none_of_them(n: int, problem: Problem) -> bool:
     """Of percent, 42 and 42 % are the same; and 0 is 0 in every unit."""
     asks = re.search(r"%|percent|probability|dozen", problem.prompt, re.IGNORECASE)
     return n != 0 and asks is None
+
+
+def _asks_for_exact(n: int, problem: Problem) -> bool:
+    """To three figures, 1.0000001 is 1.00."""
+    return "significant figures" not in problem.prompt
 
 
 def _decimal(n: int, unit: int) -> str:
