@@ -1,33 +1,33 @@
 """``penjing eval``: how often a model is right, how sure that is, and what it costs."""
 
 import argparse
+import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penjing import __version__
-from penjing.cli.answer import Answer, Json, table
+from penjing.cli.answer import Answer, Json
+from penjing.cli.eval_attack import attacked
+from penjing.cli.progress import Progress, clock
 from penjing.cli.tasks import SPLITS
 from penjing.errors import BadCommand, BadFile, RequestError
 from penjing.evaluate.compare import compare
 from penjing.evaluate.generator import Generator, Missing
 from penjing.evaluate.measures import measure
-from penjing.evaluate.run import Progress, evaluate
+from penjing.evaluate.run import Progress as Reached
+from penjing.evaluate.run import evaluate
 from penjing.evaluate.store import Settings, Store, read_run
 from penjing.evaluate.table import comparison_text, measures_text
-from penjing.tasks.attack import COLUMNS, attack
+from penjing.models.hub import checkpoint_folder
 from penjing.tasks.catalogue import data_path, load_task
 from penjing.tasks.problem import Problem
 from penjing.tasks.task import Task
 from penjing.tasks.template import Style, Template
-
-if TYPE_CHECKING:  # torch takes seconds to import, and an endpoint does without
-    from penjing.engine.sampling import Sampling
 
 NAME = "eval"
 HELP = "measure a checkpoint or an endpoint on a task; compare two runs; attack a judge"
@@ -40,6 +40,8 @@ _SAMPLED: Mapping[str, tuple[type, str]] = {
     "thinking_budget": (int, "most tokens of thinking; the block is then closed (default: any)"),
 }
 _MISSING_SHOWN = 3
+_OF_CHECKPOINT = ("*.json", "*.safetensors", "*.jinja")
+_COMPARABLE = ("task", "data_sha256", "judge_sha256")  # where these differ, problems are no pairs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--samples", type=int, default=1, metavar="K", help="a problem (default: 1)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     what.add_argument("--template", choices=list(Style), help="(default: the task's)")
-    what.add_argument("--output", metavar="FOLDER", help="(default: evals/TASK-CHECKPOINT)")
+    what.add_argument("--output", metavar="FOLDER", help="(default: evals/TASK-MODEL)")
     sampling = parser.add_argument_group("sampling")
     for name, (kind, words) in _SAMPLED.items():
         sampling.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=words)
@@ -91,30 +93,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
-    if arguments.compare:
-        return _compare(*map(Path, arguments.compare))
-    if arguments.attack == "sandbox":
-        return _attack_sandbox()
-    if arguments.attack:
-        return _attack(arguments)
-    return _evaluate(arguments)
-
-
-def _evaluate(arguments: argparse.Namespace) -> Answer:
-    if not arguments.task:
+    modes = {name: getattr(arguments, name) for name in ("task", "compare", "attack")}
+    given = [f"--{name}" for name, value in modes.items() if value]
+    if not given:
         raise BadCommand("--task is needed: a name of `penjing tasks list`")
+    if len(given) > 1:
+        raise BadCommand(f"{' and '.join(given)} are different things to do; give one of them")
+    if arguments.size is not None and arguments.size < 1:
+        raise BadCommand(f"--size is {arguments.size}; it must be at least 1")
+    if arguments.task:
+        return _evaluated(arguments)
+    if arguments.checkpoint or arguments.endpoint:
+        raise BadCommand(f"{given[0]} asks no model; leave the checkpoint or the endpoint out")
+    if arguments.attack:
+        return attacked(arguments)
+    return _compared(*map(Path, arguments.compare))
+
+
+def _check(arguments: argparse.Namespace) -> None:
     if (arguments.checkpoint is None) is (arguments.endpoint is None):
         raise BadCommand("give a CHECKPOINT or an --endpoint, one of them")
     if arguments.samples < 1:
         raise BadCommand(f"--samples is {arguments.samples}; it must be at least 1")
     if arguments.concurrency < 1:
         raise BadCommand(f"--concurrency is {arguments.concurrency}; it must be at least 1")
+    if arguments.model and not arguments.endpoint:
+        raise BadCommand("--model goes with an --endpoint; a CHECKPOINT is one model")
+    if arguments.max_length and arguments.endpoint:
+        raise BadCommand("--max-length is of our engine; an --endpoint takes --max-tokens")
+
+
+def _evaluated(arguments: argparse.Namespace) -> Answer:
+    _check(arguments)
     task = _templated(load_task(arguments.task, arguments.data, arguments.judge), arguments)
     problems = _problems(task, arguments)
-    folder = Path(arguments.output or _default_output(arguments))
-    with_progress = _Shown()
     generator, asked = _generator(arguments, task)
+    folder = Path(arguments.output or _default_output(arguments.task, asked))
     settings = {**_settings(arguments, task, problems), **asked}
+    progress = Progress()
     with Store(folder, settings) as store:
         try:
             missing = evaluate(
@@ -124,13 +140,13 @@ def _evaluate(arguments: argparse.Namespace) -> Answer:
                 store,
                 samples=arguments.samples,
                 seed=arguments.seed,
-                show=with_progress,
+                show=lambda reached: progress.show(_reached(reached)),
             )
         except KeyboardInterrupt:
-            with_progress.end()
+            progress.end()
             _say(f"{len(store.samples):,} samples are kept in {folder}; the same command goes on")
             raise
-        with_progress.end()
+        progress.end()
         samples = list(store.samples)
     return _report(folder, settings, samples, missing)
 
@@ -140,7 +156,7 @@ def _report(
 ) -> Answer:
     lines = [f"{one.ask.problem.id}: {one.reason}" for one in missing[:_MISSING_SHOWN]]
     if missing:
-        lines.insert(0, f"{len(missing):,} samples could not be had; the same command asks again")
+        lines.insert(0, f"missing samples: {len(missing):,}; the same command asks again")
     if not samples:
         raise RequestError("; ".join(lines))
     found = measure(samples)
@@ -165,29 +181,31 @@ def _templated(task: Task, arguments: argparse.Namespace) -> Task:
 def _problems(task: Task, arguments: argparse.Namespace) -> Sequence[Problem]:
     is_made = arguments.data is None
     split = arguments.split or ("held_out" if is_made else "all")
-    size = arguments.size or (100 if is_made else None)
+    size = 100 if is_made and arguments.size is None else arguments.size
     return task.problems(SPLITS[split], seed=arguments.seed, size=size)
 
 
-def _default_output(arguments: argparse.Namespace) -> str:
-    whose = arguments.checkpoint or arguments.model or arguments.endpoint
-    name = "".join(c if c.isalnum() or c in "-._" else "-" for c in f"{arguments.task}-{whose}")
-    return str(Path("evals") / name.strip("-."))
+def _default_output(task: str, asked: Mapping[str, Any]) -> str:
+    named = f"{task}-{asked.get('checkpoint_path') or asked['model']}"
+    return str(Path("evals") / "".join(c if c.isalnum() or c in "-._" else "-" for c in named))
 
 
 def _settings(
     arguments: argparse.Namespace, task: Task, problems: Sequence[Problem]
 ) -> dict[str, Any]:
     """All that a sample hangs on; with other settings, a folder is another run's."""
-    ids = "\n".join(f"{p.id} {sha256(p.prompt.encode()).hexdigest()}" for p in problems)
-    data = data_path(arguments.data) if arguments.data else None
+    asked = sha256()
+    for problem in problems:
+        asked.update(json.dumps([problem.id, problem.prompt, problem.reference]).encode())
+    judge = None if arguments.judge is None else Path(arguments.judge.rpartition(":")[0])
     return {
         "penjing": __version__,
         "task": arguments.task,
-        "data_sha256": None if data is None or data.is_dir() else _digest(data),
+        "data_sha256": None if arguments.data is None else _digest(data_path(arguments.data)),
         "judge": arguments.judge,
+        "judge_sha256": None if judge is None else _digest(judge),
         "problems": len(problems),
-        "problems_sha256": sha256(ids.encode()).hexdigest(),
+        "problems_sha256": asked.hexdigest(),
         "samples": arguments.samples,
         "seed": arguments.seed,
         "template": str(task.template.style),
@@ -222,13 +240,13 @@ def _endpoint(
     sampling = EndpointSampling(**{name: given[name] for name in named}, extra=extra)
     generator = EndpointGenerator(
         arguments.endpoint,
-        os.environ.get(arguments.api_key_env) or "none",
+        os.environ.get(arguments.api_key_env),
         task,
         sampling,
         model=arguments.model,
         concurrency=arguments.concurrency,
     )
-    asked = {"endpoint": arguments.endpoint, "model": generator.model}
+    asked = {"endpoint": generator.url, "model": generator.model}
     return generator, {**asked, **_named(sampling.named()), **_named(extra)}
 
 
@@ -236,136 +254,79 @@ def _local(
     arguments: argparse.Namespace, task: Task, given: Mapping[str, Any]
 ) -> tuple[Generator, dict[str, Any]]:
     from penjing.engine.engine import Engine
+    from penjing.engine.sampling import Sampling
     from penjing.evaluate.local import LocalGenerator
 
+    chosen = {name: value for name, value in given.items() if value is not None}
+    Sampling(**chosen)  # what is wrong with it is told before the weights are read
+    folder = checkpoint_folder(arguments.checkpoint)
     engine = Engine.load(
-        arguments.checkpoint,
+        str(folder),
         device=arguments.device,
         dtype=arguments.dtype,
         max_length=arguments.max_length,
     )
     if engine.tokenizer is None:
         raise BadFile(f"{arguments.checkpoint} has no tokenizer.json, so it cannot be asked texts")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    sampling: Sampling = replace(engine.default_sampling, **chosen)
+    sampling = replace(engine.default_sampling, **chosen)
+    generator = LocalGenerator(engine=engine, task=task, sampling=sampling)
+    if generator.is_plain and task.template.style is Style.R1:
+        _say(f"{arguments.checkpoint} has no chat template: it is asked the text as it is")
     asked = {
-        "checkpoint": _identity(arguments.checkpoint),
+        "checkpoint_path": arguments.checkpoint,
+        "checkpoint_sha256": _digest(folder, _OF_CHECKPOINT),
         "numerics": engine.digest,
         "max_length": engine.plan.max_length,
         **_named({name: getattr(sampling, name) for name in _SAMPLED}),
     }
-    return LocalGenerator(engine=engine, task=task, sampling=sampling), asked
+    return generator, asked
 
 
 def _named(sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {f"sampling.{name}": value for name, value in sampling.items()}
 
 
-def _identity(checkpoint: str) -> str:
-    """Of a folder: sizes of its files, and the first MiB of each, which holds weights of all
-    that a training step changes; of a name on the hub, the name."""
-    folder = Path(os.path.expanduser(checkpoint))
-    if not folder.is_dir():
-        return checkpoint
-    found = sha256()
-    for file in sorted(folder.glob("*")):
-        if file.suffix in (".json", ".safetensors", ".jinja") and file.is_file():
-            with file.open("rb") as opened:
-                found.update(f"{file.name} {file.stat().st_size}\n".encode() + opened.read(1 << 20))
-    return f"sha256 {found.hexdigest()}"
+def _digest(path: Path, patterns: Sequence[str] = ("**/*",)) -> str:
+    """SHA-256 of a file; of a folder, one over the names and digests of its files."""
+    if path.is_file():
+        with path.open("rb") as opened:
+            return file_digest(opened, "sha256").hexdigest()
+    files = sorted({f for pattern in patterns for f in path.glob(pattern) if f.is_file()})
+    lines = [f"{file.relative_to(path).as_posix()} {_digest(file)}\n" for file in files]
+    return sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _compare(first: Path, second: Path) -> Answer:
+def _compared(first: Path, second: Path) -> Answer:
     (settings, ours), (others, theirs) = read_run(first), read_run(second)
-    different = [n for n in ("task", "template") if settings.get(n) != others.get(n)]
-    if different:
-        told = ", ".join(f"{n}: {settings.get(n)} and {others.get(n)}" for n in different)
-        raise BadCommand(f"{first} and {second} are runs of different things: {told}")
+    names = sorted(settings.keys() | others.keys())
+    different = [name for name in names if settings.get(name) != others.get(name)]
+    unlike = [name for name in different if name in _COMPARABLE]
+    if unlike:
+        told = "; ".join(
+            f"{n} is {settings.get(n)!r:.40} and {others.get(n)!r:.40}" for n in unlike
+        )
+        raise BadCommand(f"{first} and {second} cannot be compared: {told}")
     found = compare(ours, theirs)
-    head = f"first: {first}\nsecond: {second}\n"
-    return Answer(document=found.to_json(), text=f"{head}\n{comparison_text(found)}")
+    head = [
+        f"first: {first}",
+        f"second: {second}",
+        f"differ in: {', '.join(different) or 'nothing'}",
+    ]
+    document = {**found.to_json(), "differ_in": different}
+    return Answer(document=document, text="\n".join([*head, "", comparison_text(found)]))
 
 
-def _attack(arguments: argparse.Namespace) -> Answer:
-    task = load_task(arguments.attack, arguments.data, arguments.judge)
-    size = arguments.size or 3
-    problems = task.problems(SPLITS[arguments.split or "all"], seed=arguments.seed, size=size)
-    shown = _Shown()
-    report = attack(task, problems, progress=lambda done, total: shown.line(f"{done} of {total}"))
-    shown.end()
-    wrong = [*report.false_rewards, *report.refused_controls, *report.faults, *report.slow]
-    lines = [table((task.name, *COLUMNS), report.rows())]
-    lines += [str(trial) for trial in dict.fromkeys(wrong)]
-    lines.append(report.stopped or ("nothing got through" if report.is_clean else "NOT CLEAN"))
-    return Answer(
-        document=dict(report.summary()),  # type: ignore[arg-type]
-        text="\n".join(lines),
-        exit_status=0 if report.is_clean else 1,
-    )
-
-
-def _attack_sandbox() -> Answer:
-    from penjing.tasks.sandbox.attacks import ATTACK_LIMITS, run_attacks
-    from penjing.tasks.sandbox.sandbox import Sandbox
-
-    report = run_attacks(Sandbox(ATTACK_LIMITS))
-    document: dict[str, Json] = {
-        "attacks": len(report.results),
-        "succeeded": [f"{r.attack.group}: {r.attack.name}" for r in report.succeeded],
-        "control": report.control,
-    }
-    is_clean = not report.succeeded and report.control is None
-    return Answer(document=document, text=str(report), exit_status=0 if is_clean else 1)
-
-
-class _Shown:
-    """Progress on standard error: one line that is written over, or now and then a line."""
-
-    def __init__(self) -> None:
-        self._err = sys.stderr
-        self._every_s = 0.2 if self._err.isatty() else 10.0
-        self._last = time.monotonic() if not self._err.isatty() else 0.0
-        self._width = 0
-
-    def __call__(self, progress: Progress) -> None:
-        pace = progress.num_tokens / max(progress.wall_s, 1e-9)
-        left = progress.left_s
-        parts = [
-            f"{progress.num_done:,} of {progress.num_all:,} samples",
-            f"{progress.num_correct:,} right",
-            f"{pace:,.0f} tok/s",
-            "" if left is None else f"{_clock(left)} to go",
-            f"{progress.num_missing:,} missing" if progress.num_missing else "",
-        ]
-        self.line(", ".join(part for part in parts if part))
-
-    def line(self, text: str) -> None:
-        if time.monotonic() - self._last < self._every_s:
-            return
-        self._last = time.monotonic()
-        if self._err.isatty():
-            self._err.write(f"\r{text:<{self._width}}")
-            self._width = len(text)
-        else:
-            self._err.write(f"{text}\n")
-        self._err.flush()
-
-    def end(self) -> None:
-        if self._width:
-            self._err.write(f"\r{'':<{self._width}}\r")
-            self._err.flush()
+def _reached(progress: Reached) -> str:
+    pace = progress.num_tokens / max(progress.wall_s, 1e-9)
+    parts = [
+        f"{progress.num_done:,} of {progress.num_all:,} samples",
+        f"{progress.num_correct:,} right",
+        f"{pace:,.0f} tok/s",
+        "" if progress.left_s is None else f"{clock(progress.left_s)} to go",
+        f"{progress.num_missing:,} missing" if progress.num_missing else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _say(text: str) -> None:
     print(f"penjing eval: {text}", file=sys.stderr)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from penjing.engine.completion import Completion, Finish
@@ -26,29 +27,49 @@ class LocalGenerator:
     task: Task
     sampling: Sampling
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether messages are asked as text, for want of a chat template."""
+        return self._tokenizer.chat_template is None
+
     def replies(self, asks: Sequence[Ask]) -> Iterator[Reply | Missing]:
-        """As many at once as the engine takes; a prompt that is too long is missing."""
+        """As many at once as the engine takes; what the engine refuses is missing."""
         left = list(reversed(asks))
         running: dict[int, tuple[Ask, float]] = {}
-        while left or running:
-            while left and len(running) < self.engine.plan.max_sequences:
-                ask = left.pop()
-                sampling = replace(self.sampling, seed=ask.seed, n=1)
-                try:
-                    key = self.engine.add(self._prompt(ask), sampling)
-                except PenjingError as error:
-                    yield Missing(ask=ask, reason=" ".join(str(error).split()))
-                    continue
-                running[key] = (ask, time.perf_counter())
-            done = [key for key, delta in self.engine.step() if delta.finish is not None]
-            for key in done:
-                ask, began = running.pop(key)
-                (completion,) = self.engine.take(key)
-                yield self._reply(ask, completion, time.perf_counter() - began)
+        try:
+            while left or running:
+                while left and len(running) < self.engine.plan.max_sequences:
+                    ask, began = left.pop(), time.perf_counter()
+                    try:
+                        running[self._added(ask)] = (ask, began)
+                    except PenjingError as error:
+                        yield _missing(ask, error)
+                done = [key for key, delta in self.engine.step() if delta.finish is not None]
+                for key in done:
+                    yield self._taken(key, *running.pop(key))
+        finally:
+            for key in running:
+                self._forget(key)
+
+    def _added(self, ask: Ask) -> int:
+        sampling = replace(self.sampling, seed=ask.seed, n=1)
+        return self.engine.add(self._prompt(ask), sampling)
+
+    def _taken(self, key: int, ask: Ask, began: float) -> Reply | Missing:
+        try:
+            (completion,) = self.engine.take(key)
+        except PenjingError as error:  # such as logits that are no numbers
+            return _missing(ask, error)
+        return self._reply(ask, completion, time.perf_counter() - began)
+
+    def _forget(self, key: int) -> None:
+        self.engine.abort(key)
+        with suppress(PenjingError):
+            self.engine.take(key)
 
     def _prompt(self, ask: Ask) -> Prompt:
         prompt = self.task.prompt(ask.problem)
-        if isinstance(prompt, str) or self._tokenizer.chat_template is not None:
+        if isinstance(prompt, str) or not self.is_plain:
             return prompt
         return "\n\n".join(message["content"] for message in prompt)
 
@@ -73,3 +94,7 @@ class LocalGenerator:
     def _tokenizer(self) -> Tokenizer:
         assert self.engine.tokenizer is not None, "problems are text"
         return self.engine.tokenizer
+
+
+def _missing(ask: Ask, error: PenjingError) -> Missing:
+    return Missing(ask=ask, reason=" ".join(str(error).split()))

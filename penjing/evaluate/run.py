@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from penjing.evaluate.generator import Ask, Generator, Missing, Reply, sample_seed
 from penjing.evaluate.sample import Sample
 from penjing.evaluate.store import Store
-from penjing.tasks.problem import Problem
+from penjing.tasks.problem import Grade, Problem, Verdict
 from penjing.tasks.task import Task
 
 GRADERS = 2  # beside the engine; most judges take no time, and code runs in a sandbox
@@ -84,11 +84,13 @@ def evaluate(
 def _graded(task: Task, replies: Iterator[Reply | Missing]) -> Iterator[Sample | Missing]:
     """In the order they are graded; the judge runs in threads while the engine goes on.
 
-    Where generating fails or is interrupted, what was generated is graded first.
+    Where generating fails or is interrupted, what was generated is graded first; a second
+    interrupt waits for nothing.
     """
     waiting: set[Future[Sample]] = set()
     failed: Exception | KeyboardInterrupt | None = None
-    with ThreadPoolExecutor(GRADERS) as pool:
+    pool = ThreadPoolExecutor(GRADERS)
+    try:
         try:
             for reply in replies:
                 if isinstance(reply, Missing):
@@ -100,6 +102,8 @@ def _graded(task: Task, replies: Iterator[Reply | Missing]) -> Iterator[Sample |
             failed = error
         while waiting:
             yield from _taken(waiting, None)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     if failed is not None:
         raise failed
 
@@ -112,9 +116,6 @@ def _taken(waiting: set[Future[Sample]], timeout: float | None) -> Iterator[Samp
 
 
 def _sample(task: Task, reply: Reply) -> Sample:
-    grade = task.grade(
-        reply.ask.problem, reply.response, begins_in_thinking=reply.begins_in_thinking
-    )
     return Sample(
         problem=reply.ask.problem.id,
         index=reply.ask.index,
@@ -125,5 +126,14 @@ def _sample(task: Task, reply: Reply) -> Sample:
         num_tokens=reply.num_tokens,
         num_thinking_tokens=reply.num_thinking_tokens,
         wall_s=reply.wall_s,
-        grade=grade,
+        grade=_grade(task, reply),
     )
+
+
+def _grade(task: Task, reply: Reply) -> Grade:
+    problem = reply.ask.problem
+    try:
+        return task.grade(problem, reply.response, begins_in_thinking=reply.begins_in_thinking)
+    except SystemExit:  # no ``Exception``, so that it would end the run without a word
+        reason = f"the judge of {task.name} called exit on {problem.id}"
+        return Grade(verdict=Verdict.UNGRADABLE, reason=reason, is_fault=True)

@@ -8,10 +8,11 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from penjing.errors import BadFile, Contradiction
 from penjing.evaluate.sample import Sample
@@ -20,7 +21,7 @@ SYNC_EVERY = 32  # samples
 _SETTINGS, _SAMPLES = "run.json", "samples.jsonl"
 Settings = Mapping[str, Any]
 """Plain values; those of ``_FREE`` may differ when a run goes on."""
-_FREE = frozenset({"penjing"})
+_FREE = frozenset({"penjing", "checkpoint_path"})
 
 
 class Store:
@@ -32,11 +33,7 @@ class Store:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = (folder / _SAMPLES).open("ab")
-        except OSError as error:
-            raise BadFile(f"{folder} cannot be written: {error.strerror}; give another") from None
+        self._file = _opened(folder)
         try:
             _lock(self._file, folder)
             _check(folder, settings)
@@ -45,27 +42,29 @@ class Store:
         except BaseException:
             self._file.close()
             raise
-        self._written = 0
+        self._num_written = 0
 
     def append(self, sample: Sample) -> None:
         """On the disk within ``SYNC_EVERY`` samples, and at the end."""
         line = json.dumps(sample.to_json(), ensure_ascii=False).encode() + b"\n"
         try:
-            self._file.write(line)
-            self._file.flush()
-            self._written += 1
-            if self._written % SYNC_EVERY == 0:
+            while line:
+                line = line[self._file.write(line) :]
+            self._num_written += 1
+            if self._num_written % SYNC_EVERY == 0:
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise BadFile(
-                f"{self.folder} cannot be written: {error.strerror}; free some space and give the "
-                "same command again"
-            ) from None
+            raise _unwritable(self.folder, error) from None
         self.samples.append(sample)
 
     def close(self) -> None:
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
+        finally:
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -89,30 +88,60 @@ def read_run(folder: Path) -> tuple[Settings, list[Sample]]:
     return _settings(folder), _read(folder)[0]
 
 
-def _lock(file: IO[bytes], folder: Path) -> None:
+def _opened(folder: Path) -> FileIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileIO(folder / _SAMPLES, "a")  # no buffer: what could not be written is not kept
+    except OSError as error:
+        raise BadFile(f"{folder} cannot be written: {error.strerror}; give another") from None
+
+
+def _unwritable(folder: Path, error: OSError) -> BadFile:
+    return BadFile(
+        f"{folder} cannot be written: {error.strerror}; free some space and give the same command "
+        "again"
+    )
+
+
+def _lock(file: FileIO, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         raise BadFile(f"{folder} is being written by another run; wait, or give another") from None
+    except OSError as error:
+        raise BadFile(
+            f"{folder} cannot be locked: {error.strerror}; give one on another file system"
+        ) from None
 
 
 def _check(folder: Path, settings: Settings) -> None:
-    path = folder / _SETTINGS
-    if path.exists():
-        before = _settings(folder)
-        now = json.loads(json.dumps(settings))
-        names = sorted((before.keys() | now.keys()) - _FREE)
-        other = [n for n in names if before.get(n) != now.get(n)]
-        if other:
-            told = "; ".join(f"{n} was {before.get(n)!r:.60}, is {now.get(n)!r:.60}" for n in other)
-            raise Contradiction(f"{folder} holds another run: {told}; give another folder")
+    if not (folder / _SETTINGS).exists():
+        if (folder / _SAMPLES).stat().st_size:
+            raise BadFile(f"{folder} has a {_SAMPLES} but no {_SETTINGS}; give another folder")
+        _write_settings(folder, settings)
         return
+    before = _settings(folder)
+    now = json.loads(json.dumps(settings))
+    names = sorted((before.keys() | now.keys()) - _FREE)
+    other = [n for n in names if before.get(n) != now.get(n)]
+    if other:
+        told = "; ".join(f"{n} was {before.get(n)!r:.60}, is {now.get(n)!r:.60}" for n in other)
+        raise Contradiction(f"{folder} holds another run: {told}; give another folder")
+
+
+def _write_settings(folder: Path, settings: Settings) -> None:
+    """Whole or not at all."""
     partial = folder / f".{_SETTINGS}.{token_hex(4)}"
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(settings, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(settings, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / _SETTINGS)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _settings(folder: Path) -> Settings:

@@ -16,6 +16,7 @@ from tests.engine.conftest import (  # noqa: F401, fixtures
     plan,
     tokenizer,
 )
+from tests.evaluate.endpoint_server import server  # noqa: F401, a fixture
 
 
 def judge(problem: Problem, response: str) -> Grade:

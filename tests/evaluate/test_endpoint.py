@@ -1,105 +1,16 @@
 """A real server on loopback that speaks the protocol, well and badly; the client is OpenAI's."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from penjing.errors import RequestError
-from penjing.evaluate.endpoint import EndpointGenerator, EndpointSampling
+from penjing.errors import BadCommand, RequestError
+from penjing.evaluate.endpoint import EndpointGenerator, EndpointSampling, public
 from penjing.evaluate.generator import Ask, Missing, Reply
 from penjing.tasks.task import Task
 from penjing.tasks.template import Style
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
-
-
-class Server(ThreadingHTTPServer):
-    """``script`` has what to do with each request in turn; then all is well."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list[str] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.message: dict[str, Any] = {"role": "assistant", "content": "hello"}
-        self.finish_reason = "stop"
-        self.usage: Any = USAGE
-        self.models = ["only"]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.server.keys.append(self.headers["Authorization"])
-        models = [
-            {"id": m, "object": "model", "created": 0, "owned_by": "x"} for m in self.server.models
-        ]
-        self._send(200, {"object": "list", "data": models})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.bodies.append(body)
-        match self.server.script.pop(0) if self.server.script else "":
-            case "busy":
-                self._send(429, {"error": {"message": "busy"}}, {"Retry-After": "0"})
-            case "broken":
-                self._send(500, {"error": {"message": "broken"}}, {"Retry-After": "0"})
-            case "bad":
-                self._send(400, {"error": {"message": "too long"}})
-            case "garbage":
-                self._raw(200, b"<html>", {})
-            case "empty":
-                self._send(200, {"choices": []})
-            case "drop":
-                self.connection.close()
-            case _:
-                self._send(200, self._done())
-
-    def _done(self) -> dict[str, Any]:
-        server = self.server
-        choice: dict[str, Any] = {"index": 0, "finish_reason": server.finish_reason}
-        if "completions" in self.path and "chat" not in self.path:
-            choice |= {"text": server.message["content"], "logprobs": None}
-        else:
-            choice |= {"message": server.message}
-        return {"id": "1", "object": "x", "created": 0, "model": "only", "choices": [choice],
-                "usage": server.usage}  # fmt: skip
-
-    def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        self._raw(status, json.dumps(body).encode(), headers or {})
-
-    def _raw(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+from tests.evaluate.endpoint_server import USAGE, Server
 
 
 def generator(server: Server, task: Task, retries: int = 2, **sampled: Any) -> EndpointGenerator:
@@ -184,7 +95,7 @@ def test_nonsense_about_tokens_loses_no_sample(
     assert reply.num_thinking_tokens is None
 
 
-@pytest.mark.parametrize("script", [["busy"], ["broken", "busy"], ["drop"]])
+@pytest.mark.parametrize("script", [["busy"], ["broken", "busy"], ["drop"], ["cut"]])
 def test_what_passes_is_tried_again(
     server: Server, task: Callable[..., Task], script: list[str]
 ) -> None:
@@ -201,7 +112,8 @@ def test_what_passes_is_tried_again(
         (["broken"] * 3, "InternalServerError"),
         (["bad"], "too long"),
         (["empty"], "IndexError"),
-        (["garbage"], ""),
+        (["garbage"], "JSONDecodeError"),
+        (["deep"], ""),
     ],
 )
 def test_what_fails_for_good_is_missing_and_the_rest_goes_on(
@@ -215,6 +127,7 @@ def test_what_fails_for_good_is_missing_and_the_rest_goes_on(
     assert isinstance(missing, Missing)
     assert reason in missing.reason
     assert "\n" not in missing.reason
+    assert "sesame" not in missing.reason
     (reply,) = replies(made, one)
     assert isinstance(reply, Reply)
 
@@ -230,3 +143,38 @@ def test_the_only_model_is_taken_and_several_are_named(
         EndpointGenerator(
             "http://127.0.0.1:9/v1", "x", task(), EndpointSampling(), retries=0, timeout_s=1
         )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"content": ["42"]}, {"content": "42", "reasoning": {"text": "hm"}}, {"content": 42}],
+)
+def test_what_is_no_text_is_missing(
+    server: Server, task: Callable[..., Task], message: dict[str, Any]
+) -> None:
+    server.message = {"role": "assistant", **message}
+    chat = task(["ab"], style=Style.R1)
+    (missing,) = replies(generator(server, chat), chat)
+    assert isinstance(missing, Missing)
+    assert "which is no text" in missing.reason
+
+
+def test_who_leaves_early_waits_for_nothing(server: Server, task: Callable[..., Task]) -> None:
+    server.script = ["", "wait", "wait"]
+    many = task(["ab"] * 9)
+    asks = [Ask(problem=p, index=0, seed=5) for p in many.problems(None)]
+    made = generator(server, many)
+    found = made.replies(asks)
+    next(found)
+    assert server.is_waiting.wait(10)
+    found.close()  # type: ignore[attr-defined]
+    assert len(server.bodies) < len(asks)
+    server.may_go_on.set()
+
+
+def test_an_address_has_no_password_when_it_is_told() -> None:
+    assert public("http://me:secret@host:8000/v1") == "http://host:8000/v1"
+    assert public("https://host/v1") == "https://host/v1"
+    for wrong in ("host:8000", "http://", "ftp://host", "http://[", "http://host:x"):
+        with pytest.raises(BadCommand, match="is no address such as"):
+            public(wrong)

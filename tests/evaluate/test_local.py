@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from penjing.engine.engine import Engine
 from penjing.engine.sampling import Sampling
@@ -92,3 +93,27 @@ def test_without_a_chat_template_the_text_is_asked(
         made.tokenizer.chat_template = before
     assert isinstance(asked, str)
     assert asked.startswith("ab\nPlease reason")
+
+
+def test_a_request_that_fails_is_missing(
+    engine: Callable[..., Engine], task: Callable[..., Task]
+) -> None:
+    made = engine()
+    with torch.no_grad():
+        next(made.decoder.parameters()).fill_(torch.nan)
+    made.note_new_weights()
+    found = list(LocalGenerator(engine=made, task=task(), sampling=SAMPLING).replies(asks(task())))
+    assert len(found) == 6
+    assert all(isinstance(one, Missing) for one in found)
+    assert not made._requests
+
+
+def test_who_leaves_early_leaves_nothing_behind(
+    engine: Callable[..., Engine], task: Callable[..., Task]
+) -> None:
+    made = engine()
+    found = LocalGenerator(engine=made, task=task(), sampling=SAMPLING).replies(asks(task()))
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert not made._requests
+    assert made.core.is_idle

@@ -1,5 +1,8 @@
 """A whole run: nothing is asked twice, grading goes on beside, a failing judge stops nothing."""
 
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from penjing.evaluate.run import Progress, evaluate
 from penjing.evaluate.store import Store
 from penjing.tasks.problem import Grade, Problem
 from penjing.tasks.task import Task
+from tests.evaluate.conftest import judge
 
 
 class Parrot:
@@ -109,3 +113,37 @@ def test_what_is_graded_is_kept_when_the_generator_fails(
         run(task(), store, Falling())
     with Store(tmp_path, {}) as store:
         assert len(store.samples) == 4
+
+
+def test_a_judge_that_exits_stops_nothing(tmp_path: Path, task: Callable[..., Task]) -> None:
+    def leaving(problem: Problem, response: str) -> Grade:
+        raise SystemExit(3)
+
+    with Store(tmp_path, {}) as store:
+        run(task(judge=leaving), store, Parrot(), samples=1)
+        assert len(store.samples) == 3
+        assert {one.grade.reason for one in store.samples} == {
+            f"the judge of tiny called exit on p{i}" for i in range(3)
+        }
+        assert all(one.grade.is_fault for one in store.samples)
+
+
+def test_a_second_interrupt_waits_for_no_judge(tmp_path: Path, task: Callable[..., Task]) -> None:
+    is_open = threading.Event()
+
+    def slow(problem: Problem, response: str) -> Grade:
+        is_open.wait(20)
+        return judge(problem, response)
+
+    class Stubborn(Parrot):
+        def replies(self, asks: Sequence[Ask]) -> Iterator[Reply | Missing]:
+            yield from super().replies(asks)
+            main = threading.main_thread().ident
+            threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGINT]).start()
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with Store(tmp_path, {}) as store, pytest.raises(KeyboardInterrupt):
+        run(task(judge=slow), store, Stubborn())
+    assert time.monotonic() - began < 10
+    is_open.set()

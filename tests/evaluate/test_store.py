@@ -1,6 +1,11 @@
 """A run on disk: what a kill leaves, what another run may not touch, what is damaged."""
 
+import errno
+import fcntl
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,3 +101,50 @@ def test_folders_that_hold_no_run(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(BadFile, match="cannot be written"):
         Store(file, SETTINGS)
+
+
+def test_samples_without_settings_are_not_ours(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_bytes(b"somebody's only line")
+    with pytest.raises(BadFile, match=r"has a samples\.jsonl but no run\.json"):
+        Store(tmp_path, SETTINGS)
+    assert file.read_bytes() == b"somebody's only line"
+
+
+@contextmanager
+def full_disk(bytes_left: int) -> Iterator[None]:
+    """No file may grow beyond; a write that begins below is cut short, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    def run() -> None:
+        with Store(tmp_path, SETTINGS) as store:
+            store.append(sample(0))
+            with full_disk((tmp_path / "samples.jsonl").stat().st_size + 20):
+                store.append(sample(1))
+
+    with pytest.raises(BadFile, match=r"cannot be written: .*; free some space"):
+        run()
+    with Store(tmp_path, SETTINGS) as store:
+        assert store.samples == [sample(0)]
+    with full_disk(5), pytest.raises(BadFile, match="free some space"):
+        Store(tmp_path / "new", SETTINGS)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["samples.jsonl"]
+    Store(tmp_path / "new", SETTINGS).close()
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lockless(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lockless)
+    with pytest.raises(BadFile, match="cannot be locked: No locks available"):
+        Store(tmp_path, SETTINGS)
