@@ -240,6 +240,20 @@ def test_an_endpoint_is_asked_and_the_key_is_told_nowhere(
     assert "sesame" not in "".join([out, err, told.out, told.err, *files])
 
 
+def test_an_endpoint_needs_no_torch(
+    server: Server,  # noqa: F811
+    data: str,
+    tmp_path: Path,
+) -> None:
+    without = "import sys; sys.modules['torch'] = None; from penjing.cli import main; "
+    command = [sys.executable, "-c", without + "raise SystemExit(main(sys.argv[1:]))"]
+    command += ["eval", "--endpoint", server.url, "--task", "jsonl", "--data", data]
+    command += ["--output", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(kept(tmp_path / "run")) == 6
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="the benchmarks are not here")
 @pytest.mark.parametrize(
     ("task", "file"), [("gsm8k", "gsm8k/test.jsonl"), ("humaneval", "humaneval/HumanEval.jsonl.gz")]

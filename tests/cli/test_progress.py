@@ -2,10 +2,16 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from penjing.cli.progress import Progress, clock
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    left = iter(seconds)
+    monkeypatch.setattr("penjing.cli.progress.time", SimpleNamespace(monotonic=lambda: next(left)))
 
 
 class Tty(io.StringIO):
@@ -14,26 +20,24 @@ class Tty(io.StringIO):
 
 
 def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", Tty())
-    now = iter([0.0, 0.0, 0.0, 0.1, 0.3, 0.3])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    monkeypatch.setattr(sys, "stderr", err := Tty())
+    ticking(monkeypatch, 0.0, 0.0, 0.0, 0.1, 0.3, 0.3)
     progress = Progress()
     for text in ("1 of 10", "left out", "2 of"):
         progress.show(text)
     progress.end()
     progress.end()
-    assert sys.stderr.getvalue() == "\r1 of 10\r2 of   \r    \r"  # type: ignore[attr-defined]
+    assert err.getvalue() == "\r1 of 10\r2 of   \r    \r"
 
 
 def test_elsewhere_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    now = iter([0.0, 9.0, 10.0, 10.0, 19.0, 21.0, 21.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    monkeypatch.setattr(sys, "stderr", err := io.StringIO())
+    ticking(monkeypatch, 0.0, 9.0, 10.0, 10.0, 19.0, 21.0, 21.0)
     progress = Progress()
     for text in ("early", "1", "early", "2"):
         progress.show(text)
     progress.end()
-    assert sys.stderr.getvalue() == "1\n2\n"  # type: ignore[attr-defined]
+    assert err.getvalue() == "1\n2\n"
 
 
 @pytest.mark.parametrize(

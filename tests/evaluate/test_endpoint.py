@@ -1,5 +1,6 @@
 """A real server on loopback that speaks the protocol, well and badly; the client is OpenAI's."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -167,7 +168,9 @@ def test_who_leaves_early_waits_for_nothing(server: Server, task: Callable[..., 
     found = made.replies(asks)
     next(found)
     assert server.is_waiting.wait(10)
+    began = time.monotonic()
     found.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 10
     assert len(server.bodies) < len(asks)
     server.may_go_on.set()
 

@@ -119,3 +119,27 @@ def test_parity_is_within_its_bars() -> None:
         assert figures["logits, exact, torch"] <= 1e-5
         assert figures.get("expanded, exact", 0) <= 1e-5
         assert figures["token by token"] == 0
+
+
+def test_no_attack_pays_and_honest_answers_do() -> None:
+    attacks, shown = result("attacks"), first_of_each_name(read("docs/results.md"))
+    judges = attacks["judges"]
+    assert all(not one["false_rewards"] and not one["refused_controls"] for one in judges)
+    assert min(one["attacks"] for one in judges) >= 60
+    assert not any(one["faults"] or one["stopped"] for one in judges)
+    assert attacks["sandbox"]["attacks"] >= 50
+    assert attacks["sandbox"]["succeeded"] == attacks["checker"]["succeeded"] == []
+    assert shown["all"][2:4] == [f"{sum(one['tried'] for one in judges):,}", "0"]
+
+
+def test_the_judge_of_mathematics_is_within_its_bars() -> None:
+    found = result("judge")
+    assert found["problems"] == 1319
+    assert found["worked_solutions_accepted"] >= 0.995
+    honest = [one for one in found["answers"] if one["is_honest"]]
+    assert all(one["accepted"] >= 0.995 for one in honest)
+    assert all(one["p99_s"] <= 0.05 for one in found["latency"])
+    assert all(one["wall_s"] <= 2 for one in found["hostile"])
+    many = found["parallel"]
+    assert many["right"] == many["gradings"] == 1000
+    assert many["workers_left"] == many["descriptors_left"] == 0
