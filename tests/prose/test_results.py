@@ -143,3 +143,11 @@ def test_the_judge_of_mathematics_is_within_its_bars() -> None:
     many = found["parallel"]
     assert many["right"] == many["gradings"] == 1000
     assert many["workers_left"] == many["descriptors_left"] == 0
+
+
+def test_memory_is_within_five_percent_of_its_plan() -> None:
+    settings = result("memory")["settings"]
+    assert len(settings) >= 6
+    for one in settings:
+        assert abs(one["error"]) <= 0.05
+        assert one["error"] == one["planned_bytes"] / one["measured_bytes"] - 1
