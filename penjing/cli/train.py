@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from penjing.cli.answer import Answer, Json, table
+from penjing.cli.progress import Progress, clock
 from penjing.errors import BadCommand, Contradiction, RequestError
 
 NAME = "train"
@@ -69,7 +70,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
             f"{folder} has a run already; give --resume to go on, or another folder"
         )
     stopping = _Stopping()
-    shown = _Progress()
+    shown = _Shown()
     journey = Journey(
         recipe, folder, seed, show=shown, tell=shown.tell, is_stopping=stopping.is_asked
     )
@@ -144,45 +145,31 @@ class _Stopping:
         self._is_asked = True
 
 
-class _Progress:
-    """On standard error: a line that is written over, or a line every ten seconds."""
+class _Shown:
+    """Where a run is; of each stage, the last step too."""
 
     def __init__(self) -> None:
-        self._err = sys.stderr
-        self._every_s = 0.2 if self._err.isatty() else 10.0
+        self._progress = Progress()
         self._stage, self._began, self._first = "", 0.0, 0
-        self._last, self._width = 0.0, 0
 
     def __call__(self, stage: str, facts: Mapping[str, Any], num_steps: int) -> None:
         now, step = time.monotonic(), facts["step"]
         if stage != self._stage:
             self._stage, self._began, self._first = stage, now, step
-        is_last = step + 1 == num_steps
-        if now - self._last < self._every_s and not is_last:
-            return
-        self._last = now
         done = step - self._first
-        left = (
-            f", {(now - self._began) / done * (num_steps - step - 1):.0f} s to go" if done else ""
-        )
+        left = (now - self._began) / done * (num_steps - step - 1) if done else None
         said = [form.format(facts[name]) for name, form in _SHOWN.items() if name in facts]
-        self._write(f"{stage} {step + 1}/{num_steps}: {', '.join(said)}{left}", is_last)
+        if left is not None:
+            said.append(f"{clock(left)} to go")
+        text = f"{stage} {step + 1}/{num_steps}: {', '.join(said)}"
+        if step + 1 == num_steps:
+            self.tell(text)
+        else:
+            self._progress.show(text)
 
     def tell(self, text: str) -> None:
         self.end()
-        print(f"penjing train: {text}", file=self._err)
+        print(f"penjing train: {text}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        if self._width:
-            self._err.write("\n")
-            self._width = 0
-
-    def _write(self, text: str, is_last: bool) -> None:
-        if not self._err.isatty():
-            self._err.write(f"{text}\n")
-        else:
-            self._err.write(f"\r{text:<{self._width}}")
-            self._width = len(text)
-            if is_last:
-                self.end()
-        self._err.flush()
+        self._progress.end()
