@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from penjing.engine.completion import Completion, Delta, Finish
-from penjing.engine.decode import next_token
+from penjing.engine.decode import next_tokens
 from penjing.engine.forward import Forward
 from penjing.engine.memory import EnginePlan
 from penjing.engine.pages import PagePool
 from penjing.engine.request import Request
-from penjing.engine.sample import Sample
+from penjing.engine.sample import Sample, Token
 from penjing.engine.sampler import top_logprobs
 from penjing.engine.scheduler import Chunk, Scheduler, Step
 from penjing.engine.sequence import Sequence, Status
@@ -143,14 +143,18 @@ class Core:
                 rows.append(row - 1)
         increments: list[Increment] = []
         for start, logits_RV in self.forward.logits(hidden_TD, rows):
+            members, at = [], []
+            for i, sequence in enumerate(ready[start : start + len(logits_RV)]):
+                forked = self._forked(sequence)
+                members += forked
+                at += [i] * len(forked)
             lse_R, best_R = self.forward.log_sum_exp(logits_RV)
-            part = ready[start : start + len(logits_RV)]
-            best = best_R.tolist()
-            for i, sequence in enumerate(part):
-                for member in self._forked(sequence):
-                    delta = self._advance(member, logits_RV[i], lse_R[i], best[i])
-                    increments.append((self._owners[member.key].key, delta))
-                    self._retire(member)
+            samples = [_sample(member) for member in members]
+            found = next_tokens(logits_RV, lse_R, best_R, at, samples, self.policy_version)
+            for member, token in zip(members, found, strict=True):
+                delta = self._advance(member, token)
+                increments.append((self._owners[member.key].key, delta))
+                self._retire(member)
         return increments
 
     def _forked(self, sequence: Sequence) -> list[Sequence]:
@@ -159,14 +163,12 @@ class Core:
             return [sequence]
         return [sequence, *self.scheduler.fork(sequence)]
 
-    def _advance(self, member: Sequence, logits_V: Tensor, lse: Tensor, best: int) -> Delta:
+    def _advance(self, member: Sequence, token: Token | RequestError | None) -> Delta:
         sample = _sample(member)
-        if sample.limit == 0:
+        if token is None:
             return sample.end(Finish.LENGTH)
-        try:
-            token = next_token(logits_V, lse, best, sample, self.policy_version)
-        except RequestError as error:
-            self._owners[member.key].error = error
+        if isinstance(token, RequestError):
+            self._owners[member.key].error = token
             return sample.end(Finish.ABORT)
         delta = sample.accept(token)
         if sample.finish is None:

@@ -289,7 +289,7 @@ class Engine:
                 seed=seed,
                 limit=limit,
                 end_ids=end_ids,
-                penalties=PenaltyState(prompt_ids, end_ids),
+                penalties=PenaltyState(prompt_ids, end_ids, counts=sampling.penalises),
                 thinking=self._thinking(prompt_ids, sampling),
                 stream=self._text_stream(sampling),
             )
@@ -320,6 +320,8 @@ class Engine:
                 raise RequestError(
                     "stop strings need a tokenizer, and this engine has none; use stop_ids"
                 )
+            return None
+        if not sampling.detokenize:
             return None
         return TextStream(partial(self.tokenizer.decode, skip_special_tokens=True), sampling.stop)
 

@@ -5,7 +5,7 @@ cannot depend on one.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 
 import numpy as np
@@ -29,10 +29,14 @@ class PenaltyState:
     """What the adjustments of one sample look back on; ``observe`` costs the same at any length.
 
     ``end_ids`` are the ids that would end the sample: the model's own, unless they are ignored,
-    and the stop ids. After a preemption, keep the object or observe the ids again.
+    and the stop ids. After a preemption, keep the object or observe the ids again. Without
+    ``counts``, which penalties need, ``seen`` has the prompt alone.
     """
 
-    def __init__(self, prompt_ids: Iterable[int], end_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self, prompt_ids: Iterable[int], end_ids: Iterable[int] = (), *, counts: bool = True
+    ) -> None:
+        self._has_counts = counts
         self.end_ids = tuple(sorted(set(end_ids)))
         self.num_generated = 0
         self.answer_ids: list[int] = []
@@ -46,6 +50,8 @@ class PenaltyState:
         self.num_generated += 1
         if is_answer:
             self.answer_ids.append(token)
+        if not self._has_counts:
+            return
         place = self._places.setdefault(token, len(self._places))
         if place == len(self._ids):
             room = max(64, place)
@@ -113,11 +119,21 @@ def draw(logits_V: Tensor, sampling: Sampling, uniform: float) -> int:
     check_finite(top)
     if sampling.temperature == 0:
         return int(row_V.argmax())  # documented to be the first of equals
-    if not sampling.top_k and sampling.top_p == 1 and not sampling.min_p:
-        heights_V = _heights(row_V, sampling.temperature)
-        return _inverse(np.exp(heights_V, out=heights_V), uniform)
+    if not sampling.cuts:
+        return int(draw_rows(row_V[None], [sampling.temperature], [uniform])[0])
     ids_K, weights_K = survivors(logits_V, sampling)
-    return int(ids_K[_inverse(weights_K, uniform)])
+    return int(ids_K[_inverse(weights_K[None], [uniform])[0]])
+
+
+def draw_rows(
+    logits_RV: Floats, temperatures_R: Sequence[float], uniforms_R: Sequence[float]
+) -> Ids:
+    """``draw`` of many rows at once, at temperatures above 0 and without cuts. [R]
+
+    All logits are finite, or some: each row has one at least.
+    """
+    heights_RV = _heights(logits_RV, temperatures_R)
+    return _inverse(np.exp(heights_RV, out=heights_RV), uniforms_R)
 
 
 def survivors(logits_V: Tensor, sampling: Sampling) -> tuple[Ids, Floats]:
@@ -135,7 +151,7 @@ def survivors(logits_V: Tensor, sampling: Sampling) -> tuple[Ids, Floats]:
     if 0 < sampling.top_k < len(row_V):
         is_kept_V &= row_V >= np.partition(row_V, -sampling.top_k)[-sampling.top_k]
     ids_K = np.flatnonzero(is_kept_V)
-    heights_K = _heights(row_V[ids_K], sampling.temperature)
+    heights_K = _heights(row_V[None, ids_K], [sampling.temperature])[0]
     weights_K = np.exp(heights_K)
     if sampling.top_p < 1:
         places = _nucleus(heights_K, weights_K, sampling.top_p)
@@ -169,10 +185,10 @@ def top_logprobs(logits_V: Tensor, lse: float, k: int) -> Mapping[int, float]:
 
 
 def _penalise(logits_V: Tensor, sampling: Sampling, state: PenaltyState) -> None:
+    if not sampling.penalises:
+        return
     repetition = sampling.repetition_penalty
     presence, frequency = sampling.presence_penalty, sampling.frequency_penalty
-    if repetition == 1 and not presence and not frequency:
-        return
     ids_K, counts_K = (seen.to(logits_V.device) for seen in state.seen())
     logits_K = logits_V[ids_K]
     logits_K = torch.where(logits_K > 0, logits_K / repetition, logits_K * repetition)
@@ -209,28 +225,36 @@ def _known(logits_V: Tensor, ids: Iterable[int], what: str) -> Tensor:
     return ids_K.to(logits_V.device)
 
 
-def _heights(row_K: Floats, temperature: float) -> Floats:
-    """Nats against the likeliest, at that temperature, in fp32 as the logits are: at most 0."""
-    heights_K: Floats = row_K - row_K.max()
-    heights_K /= np.float32(max(temperature, _LEAST_TEMPERATURE))
-    return heights_K
+def _heights(rows_RK: Floats, temperatures_R: Sequence[float]) -> Floats:
+    """Nats against each row's likeliest, at its temperature, in fp32 like logits: at most 0."""
+    heights_RK: Floats = rows_RK - rows_RK.max(1, keepdims=True)
+    heights_RK /= np.maximum(temperatures_R, _LEAST_TEMPERATURE).astype(np.float32)[:, None]
+    return heights_RK
 
 
-def _inverse(weights_K: Floats, uniform: float) -> int:
-    """The first place where the running sum exceeds ``uniform`` of the total: never of weight 0.
+def _inverse(weights_RK: Floats, uniforms_R: Sequence[float]) -> Ids:
+    """In each row the first place where the running sum exceeds so much of the total.
 
-    Sums whole blocks first, and one by one inside the block that holds the place.
+    Never one of weight 0. Sums whole blocks first, and one by one inside the block of the place.
     """
-    assert 0 <= uniform < 1
-    starts = np.arange(0, len(weights_K), _BLOCK)
-    sums = np.add.reduceat(weights_K, starts, dtype=np.float64).cumsum()
-    wanted = sums[-1] * uniform
-    block = int(sums.searchsorted(wanted, side="right"))
-    inside = weights_K[block * _BLOCK : (block + 1) * _BLOCK]
-    before = sums[block - 1] if block else 0.0
-    place = (before + inside.cumsum(dtype=np.float64)).searchsorted(wanted, side="right")
+    width = weights_RK.shape[1]
+    starts = np.arange(0, width, _BLOCK)
+    sums_RB = np.add.reduceat(weights_RK, starts, axis=1, dtype=np.float64).cumsum(1)
+    wanted_R1 = sums_RB[:, -1:] * np.asarray(uniforms_R)[:, None]
+    blocks_R = np.minimum((sums_RB <= wanted_R1).sum(1), len(starts) - 1)
+    inside_RX, before_R1 = weights_RK, np.zeros_like(wanted_R1)
+    if len(starts) > 1:
+        columns_RX = blocks_R[:, None] * _BLOCK + np.arange(_BLOCK)
+        inside_RX = np.take_along_axis(weights_RK, np.minimum(columns_RX, width - 1), 1)
+        inside_RX[columns_RX >= width] = 0
+        shifted_RB = np.concatenate((before_R1, sums_RB), 1)
+        before_R1 = np.take_along_axis(shifted_RB, blocks_R[:, None], 1)
+    reached_RX = before_R1 + inside_RX.cumsum(1, dtype=np.float64)
+    places_R = (reached_RX <= wanted_R1).sum(1)
     # Rounded otherwise, the block may end just short of its sum.
-    return block * _BLOCK + min(int(place), int(inside.nonzero()[0][-1]))
+    last_R = inside_RX.shape[1] - 1 - (inside_RX[:, ::-1] > 0).argmax(1)
+    found: Ids = blocks_R * _BLOCK + np.minimum(places_R, last_R)
+    return found
 
 
 def _nucleus(heights_K: Floats, weights_K: Floats, top_p: float) -> Ids:

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
 
@@ -104,6 +105,22 @@ class Sampling:
     thinking_budget: int | None = None  # tokens between the tags; see penjing/engine/thinking.py
     thinking_close: str = "\n</think>\n\n"  # forced when the budget is spent
     constrain: Constraint | None = None
+    detokenize: bool = True  # False leaves ``text`` empty: whoever needs ids alone saves its cost
+
+    @cached_property
+    def penalises(self) -> bool:
+        """Whether what was generated before counts."""
+        return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
+
+    @cached_property
+    def cuts(self) -> bool:
+        """Whether some tokens of the distribution may not be drawn."""
+        return bool(self.top_k or self.top_p != 1 or self.min_p)
+
+    @cached_property
+    def adjusts(self) -> bool:
+        """Whether anything but temperature and cuts comes between a row and its token."""
+        return bool(self.penalises or self.logit_bias or self.min_tokens or self.constrain)
 
     def __post_init__(self) -> None:
         for name, limits in _LIMITS.items():
@@ -123,6 +140,10 @@ class Sampling:
             raise Contradiction(
                 f"min_tokens is {self.min_tokens} but max_tokens {self.max_tokens}: it must be at "
                 "most that; lower min_tokens or raise max_tokens"
+            )
+        if self.stop and not self.detokenize:
+            raise Contradiction(
+                "stop strings are found in text; leave detokenize on, or use stop_ids"
             )
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller keeps its own
 

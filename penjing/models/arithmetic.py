@@ -1,21 +1,23 @@
 """What modules compute with: kernels that write into lasting buffers, or differentiable copies.
 
 Serving and training call the same kernel for the forward pass, so their bits are the same; only
-training also keeps what the backward pass needs. That pass differentiates the formulas of
-``kernels.reference``.
+training also keeps what the backward pass needs, which goes by ``kernels.gradients``.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from penjing.models.kernels import padded, reference
+from penjing.models.kernels import gradients, padded, reference
 from penjing.models.kernels.choice import Kernels
+from penjing.models.kernels.gradients import Gradient, Gradients
 from penjing.models.kernels.reference import Heads, Routing, Spans
 
-Formula = Callable[..., Tensor]
+Kernel = Callable[..., Tensor]
 
 
 class Buffers:
@@ -68,7 +70,7 @@ class Arithmetic:
     def pick(self, name: str, table_VD: Tensor, rows_T: Tensor) -> Tensor:
         """Rows of a table. [T, D]"""
         if self._buffers is None:
-            return table_VD[rows_T]
+            return F.embedding(rows_T, table_VD)  # whose gradient is summed in one order
         out = self._out(name, (rows_T.shape[0], table_VD.shape[1]), table_VD.dtype, table_VD)
         return torch.index_select(table_VD, 0, rows_T, out=out)
 
@@ -90,11 +92,7 @@ class Arithmetic:
             self.kernels.linear(x, w, bias, residual, out)
             return out
 
-        def formula(x: Tensor, w: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
-            return reference.linear(x, w, bias, residual, dtype)
-
-        factors = (x_TI, w_OI, bias_O, residual_TO)
-        return self._run(kernel, formula, *factors, function=_DifferentiableLinear)
+        return self._run(kernel, gradients.linear, x_TI, w_OI, bias_O, residual_TO)
 
     def heads(self, name: str, x_TNI: Tensor, w_NOI: Tensor) -> Tensor:
         """For each head x @ w.T. [T, N, O]"""
@@ -104,7 +102,7 @@ class Arithmetic:
             self.kernels.heads(x, w, out)
             return out
 
-        return self._run(kernel, reference.heads, x_TNI, w_NOI)
+        return self._run(kernel, gradients.heads, x_TNI, w_NOI)
 
     def absorb(self, name: str, q_TNH: Tensor, w_NPC: Tensor) -> Tensor:
         """The first P values of each query through w, the rest as they are. [T, N, C + H - P]"""
@@ -117,10 +115,7 @@ class Arithmetic:
             out[..., width:] = q[..., inner:]
             return out
 
-        def formula(q: Tensor, w: Tensor) -> Tensor:
-            return torch.cat((reference.heads_across(q[..., :inner], w), q[..., inner:]), -1)
-
-        return self._run(kernel, formula, q_TNH, w_NPC)
+        return self._run(kernel, gradients.absorb, q_TNH, w_NPC)
 
     def experts(self, name: str, x_TI: Tensor, w_EOI: Tensor, routing: Routing) -> Tensor:
         """Rows in places of ``routing``. [A, O]"""
@@ -130,10 +125,8 @@ class Arithmetic:
             self.kernels.experts(x, w, routing, out)
             return out
 
-        def formula(x: Tensor, w: Tensor) -> Tensor:
-            return reference.experts(x, w, routing)
-
-        return self._run(kernel, formula, x_TI, w_EOI)
+        gradient = partial(gradients.experts, routing=routing)
+        return self._run(kernel, gradient, x_TI, w_EOI)
 
     def combine(self, name: str, y_AD: Tensor, routing: Routing, base_TD: Tensor) -> Tensor:
         """base + each token's weighted results. [T, D]"""
@@ -143,10 +136,8 @@ class Arithmetic:
             self.kernels.combine(y, weights, routing.places_TK, base, out)
             return out
 
-        def formula(y: Tensor, weights: Tensor, base: Tensor) -> Tensor:
-            return reference.combine(y, weights, routing.places_TK, base)
-
-        return self._run(kernel, formula, y_AD, routing.weights_TK, base_TD)
+        gradient = partial(gradients.combine, places_TK=routing.places_TK)
+        return self._run(kernel, gradient, y_AD, routing.weights_TK, base_TD)
 
     def rms_norm(self, name: str, x_TD: Tensor, w_D: Tensor, eps: float) -> Tensor:
         """x / rms(x) * w. [T, D]"""
@@ -156,23 +147,17 @@ class Arithmetic:
             self.kernels.rms_norm(x, w, eps, out)
             return out
 
-        def formula(x: Tensor, w: Tensor) -> Tensor:
-            return reference.rms_norm(x, w, eps)
-
-        return self._run(kernel, formula, x_TD, w_D)
+        return self._run(kernel, partial(gradients.rms_norm, eps=eps), x_TD, w_D)
 
     def norm_heads(self, x_TNH: Tensor, w_H: Tensor, eps: float) -> Tensor:
         """``rms_norm`` of each head by itself, with buffers in place. [T, N, H]"""
 
-        def kernel(x: Tensor) -> Tensor:
+        def kernel(x: Tensor, w: Tensor) -> Tensor:
             out = torch.empty_like(x) if self._buffers is None else x
-            self.kernels.norm_heads(x, w_H, eps, out)
+            self.kernels.norm_heads(x, w, eps, out)
             return out
 
-        def formula(x: Tensor, w: Tensor) -> Tensor:
-            return reference.rms_norm(x, w, eps)
-
-        return self._run(lambda x, w: kernel(x), formula, x_TNH, w_H)
+        return self._run(kernel, partial(gradients.rms_norm, eps=eps), x_TNH, w_H)
 
     def rope(
         self, x_TND: Tensor, turns_PR: Tensor, positions_T: Tensor, *, interleaved: bool
@@ -184,10 +169,10 @@ class Arithmetic:
             self.kernels.rope(out, turns_PR, positions_T, interleaved)
             return out
 
-        def formula(x: Tensor) -> Tensor:
-            return reference.rope(x, turns_PR, positions_T, interleaved)
-
-        return self._run(kernel, formula, x_TND)
+        gradient = partial(
+            gradients.rope, turns_PR=turns_PR, positions_T=positions_T, interleaved=interleaved
+        )
+        return self._run(kernel, gradient, x_TND)
 
     def silu_mul(self, name: str, x_TF: Tensor) -> Tensor:
         """silu(gate) * up. [T, F]"""
@@ -197,7 +182,7 @@ class Arithmetic:
             self.kernels.silu_mul(x, out)
             return out
 
-        return self._run(kernel, reference.silu_mul, x_TF)
+        return self._run(kernel, gradients.silu_mul, x_TF)
 
     def sigmoid(self, name: str, x: Tensor) -> Tensor:
         """Of fp32 values."""
@@ -207,7 +192,7 @@ class Arithmetic:
             self.kernels.sigmoid(x, out)
             return out
 
-        return self._run(kernel, reference.sigmoid, x)
+        return self._run(kernel, gradients.sigmoid, x)
 
     def attend(self, name: str, q_TNH: Tensor, kv_SW: Tensor, heads: Heads, spans: Spans) -> Tensor:
         """Attention of each span over its own rows. [T, N, value_dim]"""
@@ -217,11 +202,8 @@ class Arithmetic:
             self.kernels.attend(q, kv, heads, spans, out)
             return out
 
-        def formula(q: Tensor, kv: Tensor) -> Tensor:
-            attend = padded.attend_whole if padded.are_whole(spans) else reference.attend
-            return attend(q, kv, heads, spans)
-
-        return self._run(kernel, formula, q_TNH, kv_SW)
+        gradient = gradients.through(partial(padded.attend, heads=heads, spans=spans))
+        return self._run(kernel, gradient, q_TNH, kv_SW)
 
     def log_sum_exp(self, logits_TV: Tensor) -> tuple[Tensor, Tensor]:
         """Of each row: log of the sum of exponentials, and the lowest id of the largest logit."""
@@ -232,66 +214,33 @@ class Arithmetic:
             self.kernels.log_sum_exp(logits, out, best_T)
             return out
 
-        return self._run(kernel, reference.log_sum_exp, logits_TV), best_T
+        return self._run(kernel, gradients.through(reference.log_sum_exp), logits_TV), best_T
 
     def _out(self, name: str, shape: Sequence[int], dtype: torch.dtype, near: Tensor) -> Tensor:
         if self._buffers is None:
             return torch.empty(shape, dtype=dtype, device=near.device)
         return self._buffers(name, shape, dtype)
 
-    def _run(
-        self,
-        kernel: Formula,
-        formula: Formula,
-        *tensors: Tensor | None,
-        function: "type[_Differentiable] | None" = None,
-    ) -> Tensor:
+    def _run(self, kernel: Kernel, gradient: Gradient, *tensors: Tensor | None) -> Tensor:
         if not torch.is_grad_enabled() or not any(
             t is not None and t.requires_grad for t in tensors
         ):
             return kernel(*tensors)
         assert self._buffers is None, "a gradient needs results that stay"
-        differentiable = function or _Differentiable
-        result: Tensor = differentiable.apply(kernel, formula, *tensors)  # type: ignore[no-untyped-call]
+        result: Tensor = _Differentiable.apply(kernel, gradient, *tensors)  # type: ignore[no-untyped-call]
         return result
 
 
 class _Differentiable(torch.autograd.Function):
-    """Forward by the kernel; backward through the formula, computed again from the inputs."""
+    """Forward by the kernel, backward by its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: Formula, formula: Formula, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, kernel: Kernel, gradient: Gradient, *tensors: Tensor | None) -> Tensor:
         ctx.save_for_backward(*tensors)
-        ctx.formula = formula
+        ctx.gradient = gradient
         return kernel(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = [None if t is None else t.detach() for t in ctx.saved_tensors]
-        needed = ctx.needs_input_grad[2:]
-        for tensor, need in zip(saved, needed, strict=True):
-            if tensor is not None and need:
-                tensor.requires_grad_()
-        with torch.enable_grad():
-            out = ctx.formula(*saved)
-        sought = [t for t, need in zip(saved, needed, strict=True) if t is not None and need]
-        found = iter(torch.autograd.grad(out, sought, grad))
-        return (None, None, *(next(found) if need else None for need in needed))
-
-
-class _DifferentiableLinear(_Differentiable):
-    """The same without the product, which its gradients do not need."""
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x_TI, w_OI, bias_O, residual_TO = ctx.saved_tensors
-        of_x, of_w, of_bias, of_residual = ctx.needs_input_grad[2:]
-        wide = grad.dtype
-        return (
-            None,
-            None,
-            (grad @ w_OI.to(wide)).to(x_TI.dtype) if of_x else None,
-            (grad.T @ x_TI.to(wide)).to(w_OI.dtype) if of_w else None,
-            grad.sum(0).to(bias_O.dtype) if of_bias else None,
-            grad.to(residual_TO.dtype) if of_residual else None,
-        )
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        found: Gradients = ctx.gradient(grad, ctx.needs_input_grad[2:], *ctx.saved_tensors)
+        return (None, None, *found)

@@ -33,20 +33,49 @@ class Packed:
     def num_tokens(self) -> int:
         return self.ids_T.shape[0]
 
+    def rows(self, sequences_X: Tensor, positions_X: Tensor) -> Tensor:
+        """Where the keys, and in a pass without a cache all else, of these positions are. [X]"""
+        pages_X = self.table_BP.cpu()[sequences_X, positions_X // self.page_size]
+        return pages_X + positions_X % self.page_size
+
 
 def pack_documents(
-    documents: Sequence[Sequence[int]], device: str | torch.device = "cpu"
+    documents: Sequence[Sequence[int]],
+    device: str | torch.device = "cpu",
+    shared: Sequence[int] | None = None,
 ) -> Packed:
-    """Whole documents one after another: training, scoring, and anything else without a cache."""
-    lengths = [len(document) for document in documents]
-    firsts = [sum(lengths[:i]) for i in range(len(lengths))]
-    ids = [token for document in documents for token in document]
-    positions = [position for length in lengths for position in range(length)]
-    spans = [[first, n, n] for first, n in zip(firsts, lengths, strict=True)]
+    """Documents one after another: training, scoring, and anything else without a cache.
+
+    The first ``shared[b]`` tokens of a document are those of the one before, and are computed once
+    for both; at least one token of each must be its own.
+    """
+    shared = shared or [0] * len(documents)
+    owns = [len(document) - old for document, old in zip(documents, shared, strict=True)]
+    firsts = [sum(owns[:i]) for i in range(len(owns))]
+    ids = [token for d, old in zip(documents, shared, strict=True) for token in d[old:]]
+    positions = [p for d, old in zip(documents, shared, strict=True) for p in range(old, len(d))]
+    spans = [[first, own, len(d)] for first, own, d in zip(firsts, owns, documents, strict=True)]
     return Packed(
         ids_T=torch.tensor(ids, dtype=torch.int64, device=device),
         positions_T=torch.tensor(positions, dtype=torch.int64, device=device),
         spans_B3=torch.tensor(spans, dtype=torch.int32).reshape(-1, 3),
-        table_BP=torch.tensor(firsts, dtype=torch.int64).reshape(-1, 1),
-        page_size=WHOLE,
+        table_BP=_rows(documents, shared, firsts) if any(shared) else _column(firsts),
+        page_size=1 if any(shared) else WHOLE,
     )
+
+
+def _column(firsts: Sequence[int]) -> Tensor:
+    return torch.tensor(firsts, dtype=torch.int64).reshape(-1, 1)
+
+
+def _rows(
+    documents: Sequence[Sequence[int]], shared: Sequence[int], firsts: Sequence[int]
+) -> Tensor:
+    """The row of every position: those shared are where the document before has them."""
+    table_BP = torch.zeros(len(documents), max(map(len, documents)), dtype=torch.int64)
+    for b, (document, old, first) in enumerate(zip(documents, shared, firsts, strict=True)):
+        own = len(document) - old
+        assert own > 0, "a document without a row of its own"
+        table_BP[b, :old] = table_BP[b - 1, :old]
+        table_BP[b, old : len(document)] = torch.arange(first, first + own)
+    return table_BP

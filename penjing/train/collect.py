@@ -119,7 +119,7 @@ class Collector:
         keys = {}
         for place, problem in enumerate(problems):
             seed = sample_seed(self.seed, "rollout", first + place)
-            sampling = replace(self.config.sampling, seed=seed, n=size)
+            sampling = replace(self.config.sampling, seed=seed, n=size, detokenize=False)
             keys[self.engine.add(self.task.prompt(problem), sampling)] = place
         done: dict[int, list[Completion]] = {}
         while len(done) < len(keys):

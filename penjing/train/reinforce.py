@@ -126,7 +126,8 @@ class Reinforce:
             return [samples]
         drawn = torch.Generator().manual_seed(sample_seed(self.seed, "minibatches", number))
         order = torch.randperm(len(samples), generator=drawn).tolist()
-        return [[samples[i] for i in order[k::count]] for k in range(count)]
+        # in their order, so that responses to one prompt stay neighbours: see ``shared_prompts``
+        return [[samples[i] for i in sorted(order[k::count])] for k in range(count)]
 
     def _update(self, samples: Sequence[Sampled], rate: float, number: int) -> PolicyReport:
         drawn = torch.Generator().manual_seed(sample_seed(self.seed, "tokens", number))

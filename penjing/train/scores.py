@@ -6,12 +6,13 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from penjing.models.arithmetic import Arithmetic
 from penjing.models.decoder import Decoder
-from penjing.models.packed import pack_documents
+from penjing.models.packed import Packed, pack_documents
 
 T = TypeVar("T")
 
@@ -52,29 +53,61 @@ def scores(
 ) -> Scores:
     """The same bits as the engine's, with exact kernels. Differentiable where gradients are on.
 
-    Logits are made for a few rows at a time, and again in the backward pass: at once, those of a
-    vocabulary of 150,000 would outweigh everything else. ``recompute`` does so with each layer.
+    Logits of many rows are made for a few at a time, and again in the backward pass: at once,
+    those of a vocabulary of 150,000 would outweigh everything else. ``recompute`` does so with
+    each layer.
     """
-    packed = pack_documents([one.ids for one in documents], decoder.embedding.device)
-    learnt_T = torch.tensor([flag for one in documents for flag in one.is_learnt])
-    targets_X = learnt_T.nonzero()[:, 0].to(decoder.embedding.device)
+    device = decoder.embedding.device
+    packed = pack_documents([one.ids for one in documents], device, shared_prompts(documents))
+    sources_X, ids_X = (x.to(device) for x in _learnt(documents, packed))
     run = decoder.run(packed, arithmetic)
     hidden_TD = decoder.embed(packed.ids_T, arithmetic)
     for index, block in enumerate(decoder.layers):
         layer = partial(block, run=run, layer=index)
         hidden_TD = _again(layer, hidden_TD) if recompute else layer(hidden_TD)
-    hidden_XD, ids_X = hidden_TD[targets_X - 1], packed.ids_T[targets_X]
+    if not len(ids_X):
+        nothing = hidden_TD.new_zeros(0, dtype=torch.float32)
+        return Scores(logprobs_X=nothing, entropy_X=nothing)
+    hidden_XD = F.embedding(sources_X, hidden_TD)  # its gradient has one order, not indexing's
     rows = max(1, LOGIT_VALUES // decoder.config.vocab_size)
     head = partial(_head, decoder, arithmetic, entropy_has_gradient)
+    if len(ids_X) <= rows:
+        logprobs_X, entropy_X = head(hidden_XD, ids_X)
+        return Scores(logprobs_X=logprobs_X, entropy_X=entropy_X)
     chunks = [
         _again(head, hidden_XD[at : at + rows], ids_X[at : at + rows])
         for at in range(0, len(ids_X), rows)
     ]
-    if not chunks:
-        nothing = hidden_TD.new_zeros(0, dtype=torch.float32)
-        return Scores(logprobs_X=nothing, entropy_X=nothing)
     logprobs, entropies = zip(*chunks, strict=True)
     return Scores(logprobs_X=torch.cat(logprobs), entropy_X=torch.cat(entropies))
+
+
+def shared_prompts(documents: Sequence[Document]) -> list[int]:
+    """Of each document, how many first tokens are the prompt of the one before, to compute once.
+
+    Responses to one prompt must be neighbours. Their gradients are those of the prompt computed for
+    each, summed before instead of after it.
+    """
+    found: list[int] = []
+    before: tuple[int, ...] = ()
+    for one in documents:
+        given = one.is_learnt.index(True) if True in one.is_learnt else 0
+        prompt = one.ids[:given]
+        found.append(given if prompt == before[:given] and len(before) > given else 0)
+        before = one.ids
+    return found
+
+
+def _learnt(documents: Sequence[Document], packed: Packed) -> tuple[Tensor, Tensor]:
+    """The rows that the learnt tokens are predicted from, and those tokens. [X]"""
+    places = [
+        (b, p - 1, one.ids[p])
+        for b, one in enumerate(documents)
+        for p, is_learnt in enumerate(one.is_learnt)
+        if is_learnt
+    ]
+    sequences_X, positions_X, ids_X = torch.tensor(places, dtype=torch.int64).reshape(-1, 3).T
+    return packed.rows(sequences_X, positions_X), ids_X
 
 
 def _head(

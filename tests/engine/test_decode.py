@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from penjing.engine.decode import is_plain_greedy, next_token
+from penjing.engine.decode import is_plain_draw, is_plain_greedy, next_token, next_tokens
 from penjing.engine.sample import Sample, Token
 from penjing.engine.sampler import PenaltyState
 from penjing.engine.sampling import Sampling
@@ -141,3 +141,53 @@ def test_logits_that_are_no_numbers_are_an_error(asked: dict[str, Any], value: f
     broken[4] = value
     with pytest.raises(RequestError, match=r"a logit is (nan|inf), not a finite number"):
         next_token(broken, broken.logsumexp(-1), 4, sample(**asked), 0)
+
+
+def told(samples: Sequence[Sample], rows: Sequence[int], logits_RV: Tensor) -> list[Any]:
+    lse_R, best_R = logits_RV.logsumexp(-1), logits_RV.argmax(-1)
+    return next_tokens(logits_RV, lse_R, best_R, rows, samples, 7)
+
+
+@pytest.mark.parametrize("most", [16, 1 << 18])
+def test_together_samples_get_what_each_gets_alone(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("penjing.engine.decode._MOST_VALUES", most)
+    asked: list[dict[str, Any]] = [
+        {"temperature": 1.0},
+        {"temperature": 0},
+        {"temperature": 0.3, "index": 4},
+        {"top_k": 3},
+        {"repetition_penalty": 1.5, "ids": [2, 2]},
+        {"budget": 0},
+        {"temperature": 2.0, "ids": [1]},
+        {"logprobs": 2},
+    ]
+    logits_RV = torch.stack([row(seed) for seed in range(3)])
+    rows = [i % 3 for i in range(len(asked))]
+    found = told([sample(**one) for one in asked], rows, logits_RV)
+    for token, one, r in zip(found, asked, rows, strict=True):
+        lse = logits_RV.logsumexp(-1)[r]
+        best = int(logits_RV[r].argmax())
+        assert token == next_token(logits_RV[r], lse, best, sample(**one), 7)
+
+
+def test_a_broken_row_ends_its_own_sample_alone() -> None:
+    logits_RV = torch.stack([row(), row(1)])
+    logits_RV[1, 3] = math.nan
+    found = told([sample(), sample(), sample(temperature=0)], [0, 1, 1], logits_RV)
+    assert isinstance(found[0], Token)
+    assert all(isinstance(one, RequestError) for one in found[1:])
+
+
+def test_a_sample_without_room_wants_no_token() -> None:
+    full = sample()
+    full.limit = 0
+    assert told([full], [0], row()[None]) == [None]
+
+
+def test_plain_draws() -> None:
+    assert is_plain_draw(sample(temperature=0.5))
+    for asked in ({"temperature": 0}, {"top_p": 0.9}, {"min_tokens": 1}, {"logprobs": 0}):
+        assert not is_plain_draw(sample(**asked))
+    assert not is_plain_draw(sample(budget=0))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation.logits_process import (
@@ -20,7 +20,7 @@ from transformers.generation.logits_process import (
 )
 
 from penjing.engine.draws import uniform
-from penjing.engine.sampler import PenaltyState, adjust, draw, survivors, top_logprobs
+from penjing.engine.sampler import PenaltyState, adjust, draw, draw_rows, survivors, top_logprobs
 from penjing.engine.sampling import Sampling
 from penjing.errors import BadQuantity, RequestError
 
@@ -332,3 +332,29 @@ def test_a_large_vocabulary_does_not_slow_a_draw_down(keys: dict[str, Any], most
         draw(logits_V, sampling, uniform(0, 0, position))
         best_s = min(best_s, time.perf_counter() - start)
     assert best_s < most_s  # ten times what a quiet machine takes
+
+
+@given(
+    width=st.sampled_from([1, 5, 1023, 1024, 1025, 3000]),
+    temperatures=st.lists(st.floats(0.01, 10), min_size=1, max_size=5),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_are_drawn_as_each_is_alone(width: int, temperatures: list[float], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits_RV = torch.randn(len(temperatures), width, generator=generator) * 5
+    uniforms = torch.rand(len(temperatures), generator=generator, dtype=torch.float64).tolist()
+    uniforms[0] = 1 - 2.0**-53
+    found = draw_rows(logits_RV.numpy(), temperatures, uniforms)
+    alone = [
+        draw(row, Sampling(temperature=t), u)
+        for row, t, u in zip(logits_RV, temperatures, uniforms, strict=True)
+    ]
+    assert found.tolist() == alone
+
+
+def test_without_counts_only_the_prompt_is_seen() -> None:
+    state = PenaltyState([4, 5], counts=False)
+    state.observe(7)
+    assert state.seen()[0].tolist() == [4, 5]
+    assert (state.num_generated, state.answer_ids) == (1, [7])

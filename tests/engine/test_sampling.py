@@ -121,3 +121,17 @@ def test_a_bias_is_kept_apart_from_the_callers() -> None:
     assert sampling.logit_bias == {3: 1.0}
     assert hash(sampling) == hash(Sampling())  # of the rest: a mapping has none
     assert sampling != Sampling()
+
+
+def test_stop_strings_need_text() -> None:
+    with pytest.raises(Contradiction, match="leave detokenize on"):
+        Sampling(stop=("end",), detokenize=False)
+
+
+def test_what_lies_between_a_row_and_its_token() -> None:
+    plain = Sampling(temperature=0.7)
+    assert not any((plain.penalises, plain.cuts, plain.adjusts))
+    assert Sampling(presence_penalty=0.1).penalises
+    assert Sampling(min_p=0.1).cuts
+    assert Sampling(logit_bias={1: 2.0}).adjusts
+    assert Sampling(min_tokens=1).adjusts

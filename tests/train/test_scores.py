@@ -13,7 +13,7 @@ from penjing.models.decoder import Decoder
 from penjing.models.kernels.choice import choose_kernels
 from penjing.models.packed import pack_documents
 from penjing.train import scores as scores_module
-from penjing.train.scores import Document, Scores, scores
+from penjing.train.scores import Document, Scores, scores, shared_prompts
 
 KINDS = ("grouped", "latent", "routed")
 CPU = torch.device("cpu")
@@ -100,3 +100,50 @@ def test_documents_without_anything_to_learn(decoder: Callable[..., Decoder]) ->
     found = scored(decoder(), [nothing])
     assert found.logprobs_X.tolist() == found.entropy_X.tolist() == []
     assert nothing.num_learnt == 0
+
+
+def group(prompt: tuple[int, ...], *owns: int) -> list[Document]:
+    return [
+        Document(
+            ids=(*prompt, *DRAWN.choices(range(60), k=own)),
+            is_learnt=(False,) * len(prompt) + (True,) * own,
+        )
+        for own in owns
+    ]
+
+
+GROUPS = [*group((1, 2, 3), 5, 2, 9), *group((1, 2, 3, 4), 1, 1), *group((5,), 4)]
+
+
+def test_neighbours_share_their_prompt_and_nothing_else() -> None:
+    assert shared_prompts(GROUPS) == [0, 3, 3, 0, 4, 0]
+    assert shared_prompts(GROUPS[::-1]) == [0, 0, 4, 3, 3, 3]
+    assert shared_prompts([]) == []
+    ends = Document(ids=(1, 2, 3), is_learnt=(False, False, True))
+    assert shared_prompts([ends, ends]) == [0, 2]
+    given = Document(ids=(1, 2, 3), is_learnt=(False,) * 3)
+    assert shared_prompts([given, given]) == [0, 0]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_computed_once_has_the_scores_and_gradients_of_one_computed_for_each(
+    decoder: Callable[..., Decoder], kind: str, recompute: bool
+) -> None:
+    model = decoder(kind)
+    weights = torch.randn(sum(one.num_learnt for one in GROUPS)).split(
+        [one.num_learnt for one in GROUPS]
+    )
+    alone = []
+    for one, weight in zip(GROUPS, weights, strict=True):
+        found = scored(model, [one]).logprobs_X
+        (found * weight).sum().backward()
+        alone.append(found)
+    plain = gradients(model)
+    together = scored(model, GROUPS, recompute=recompute).logprobs_X
+    assert torch.equal(together, torch.cat(alone))
+    (together * torch.cat(weights)).sum().backward()
+    ours = gradients(model)
+    assert ours.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-5)

@@ -1,97 +1,107 @@
-"""Attention over whole documents in padded batches: the formula that gradients go through.
+"""Attention over padded batches: the formula that gradients go through.
 
-The kernels' own results are kept; only the backward pass computes this, where one document at a
-time would spend its time on starting operations. Documents of like length share a batch, padded at
-their ends, where no causal query looks.
+The kernels' own results are kept; only the backward pass computes this, where one sequence at a
+time would spend its time on starting operations. Sequences of like size share a batch. What pads it
+repeats the sequence's last row: no query that counts sees it.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from penjing.models.kernels.reference import Heads, Spans, keys_and_values, visible
+from penjing.models.kernels.reference import Heads, Spans, keys_and_values
 
-MOST_PADDING = 1.5  # the longest of a batch over the shortest
-MOST_TOKENS = 16_384  # of a batch, padding included
-
-
-def are_whole(spans: Spans) -> bool:
-    """Whether each sequence's keys are its own rows of this pass, in order."""
-    firsts_B, queries_B, keys_B = spans.spans_B3.unbind(1)
-    if spans.table_BP.shape[1] != 1 or not bool((keys_B.long() <= spans.page_size).all()):
-        return False
-    is_own = spans.table_BP[:, 0].to(firsts_B.device) == firsts_B
-    return bool((queries_B == keys_B).all() and is_own.all())
+MOST_PADDING = 2.25  # pairs of query and key that a batch computes for one that a sequence has
+MOST_TOKENS = 16_384  # keys of a batch, padding included
 
 
-def attend_whole(q_TNH: Tensor, kv_TW: Tensor, heads: Heads, spans: Spans) -> Tensor:
-    """As ``reference.attend``, for spans that ``are_whole``. [T, N, value_dim]"""
-    sizes = [(first, count) for first, count, _ in spans.spans_B3.tolist() if count]
+@dataclass(frozen=True)
+class Size:
+    """Of a sequence in ``spans``: its place there, its queries and its keys."""
+
+    index: int
+    queries: int
+    keys: int
+
+
+def attend(q_TNH: Tensor, kv_TW: Tensor, heads: Heads, spans: Spans) -> Tensor:
+    """As ``reference.attend``. [T, N, value_dim]"""
+    sizes = [Size(i, q, k) for i, (_, q, k) in enumerate(spans.spans_B3.tolist()) if q]
     k_TMH, v_TMH = keys_and_values(kv_TW, heads)
-    parts, places = [], []
+    parts: list[Tensor] = []
+    order_T = torch.empty(q_TNH.shape[0], dtype=torch.int64)
+    filled = 0
     for batch in batches(sizes):
-        rows_X, slots_X = _places(batch, q_TNH.device)
-        parts.append(_attend(q_TNH, k_TMH, v_TMH, rows_X, slots_X, batch, heads))
-        places.append(rows_X)
+        most = Size(-1, max(one.queries for one in batch), max(one.keys for one in batch))
+        index_B = torch.tensor([one.index for one in batch])
+        firsts_B, queries_B, keys_B = spans.spans_B3[index_B].long().unbind(1)
+        at_Q = torch.arange(most.queries)
+        own_BQ = firsts_B[:, None] + torch.minimum(at_Q, queries_B[:, None] - 1)
+        at_BS = torch.minimum(torch.arange(most.keys), keys_B[:, None] - 1)
+        pages_BS = spans.table_BP.cpu()[index_B].gather(1, at_BS // spans.page_size)
+        seen_BS = pages_BS + at_BS % spans.page_size
+        q_BQNH, k_BSMH, v_BSMV = _rows(q_TNH, own_BQ), _rows(k_TMH, seen_BS), _rows(v_TMH, seen_BS)
+        out_BQNV = _attend(q_BQNH, k_BSMH, v_BSMV, queries_B, keys_B, heads)
+        is_own_BQ = at_Q < queries_B[:, None]
+        places_BQ = filled + torch.arange(own_BQ.numel()).view_as(own_BQ)
+        order_T[own_BQ[is_own_BQ]] = places_BQ[is_own_BQ]
+        parts.append(out_BQNV.flatten(0, 1))
+        filled += own_BQ.numel()
     if not parts:
         return q_TNH.new_zeros(0, heads.num_heads, heads.value_dim)
-    order_T = torch.cat(places).argsort()
-    return torch.cat(parts).index_select(0, order_T).to(q_TNH.dtype)
+    return _rows(torch.cat(parts), order_T).to(q_TNH.dtype)
 
 
-def batches(sizes: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
-    """(first row, rows) of documents, longest first, cut where one would be mostly padding."""
-    batch: list[tuple[int, int]] = []
-    for first, count in sorted(sizes, key=lambda size: (-size[1], size[0])):
-        longest = batch[0][1] if batch else count
-        is_full = longest * (len(batch) + 1) > MOST_TOKENS
-        if batch and (is_full or longest > MOST_PADDING * count):
+def batches(sizes: Sequence[Size]) -> Iterator[Sequence[Size]]:
+    """Longest first, cut where a sequence would be mostly padding."""
+    batch: list[Size] = []
+    queries = keys = 0
+    for size in sorted(sizes, key=lambda one: (-one.queries, -one.keys, one.index)):
+        wide, long = max(queries, size.queries), max(keys, size.keys)
+        is_full = long * (len(batch) + 1) > MOST_TOKENS
+        least = min((one.queries * one.keys for one in (*batch[-1:], size)), default=1)
+        if batch and (is_full or wide * long > MOST_PADDING * least):
             yield batch
-            batch = []
-        batch.append((first, count))
+            batch, wide, long = [], size.queries, size.keys
+        batch.append(size)
+        queries, keys = wide, long
     if batch:
         yield batch
 
 
-def _places(batch: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The rows of a batch's documents, and where they go in it. [X]"""
-    longest = batch[0][1]
-    rows = [torch.arange(first, first + count) for first, count in batch]
-    slots = [torch.arange(i * longest, i * longest + c) for i, (_, c) in enumerate(batch)]
-    return torch.cat(rows).to(device), torch.cat(slots).to(device)
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """x[index], with a gradient that is summed in one order, and soon."""
+    found: Tensor = F.embedding(index.to(x.device), x.flatten(1)).unflatten(-1, x.shape[1:])
+    return found
 
 
 def _attend(
-    q_TNH: Tensor,
-    k_TMH: Tensor,
-    v_TMH: Tensor,
-    rows_X: Tensor,
-    slots_X: Tensor,
-    batch: Sequence[tuple[int, int]],
-    heads: Heads,
+    q_BQNH: Tensor, k_BSMH: Tensor, v_BSMV: Tensor, queries_B: Tensor, keys_B: Tensor, heads: Heads
 ) -> Tensor:
-    """Of the rows, in their order. [X, N, value_dim], fp32"""
-    count, longest = len(batch), batch[0][1]
-
-    def batched(x_TNH: Tensor) -> Tensor:
-        x_XY = x_TNH.float().flatten(1).index_select(0, rows_X)
-        zeros_PY = x_XY.new_zeros(count * longest, x_XY.shape[1])
-        x_BSNH = zeros_PY.index_copy(0, slots_X, x_XY).unflatten(0, (count, longest))
-        x_BNSH: Tensor = x_BSNH.unflatten(2, x_TNH.shape[1:]).transpose(1, 2)
-        return x_BNSH
-
-    has_window = heads.window is not None and heads.window < longest
-    seen_SS = visible(longest, longest, heads.window).to(q_TNH.device) if has_window else None
-    out_BNSV = F.scaled_dot_product_attention(
-        batched(q_TNH),
-        batched(k_TMH),
-        batched(v_TMH),
-        attn_mask=seen_SS,
-        is_causal=seen_SS is None,
+    """Of each sequence the last queries over all its keys, in fp32. [B, Q, N, V]"""
+    queries, keys = q_BQNH.shape[1], k_BSMH.shape[1]
+    older_B = keys_B - queries_B
+    is_plain = not bool(older_B.any()) and (heads.window is None or heads.window >= keys)
+    seen_BQS = None if is_plain else _seen(older_B, keys_B, queries, keys, heads.window)
+    out_BNQV = F.scaled_dot_product_attention(
+        q_BQNH.float().transpose(1, 2),
+        k_BSMH.float().transpose(1, 2),
+        v_BSMV.float().transpose(1, 2),
+        attn_mask=None if seen_BQS is None else seen_BQS[:, None].to(q_BQNH.device),
+        is_causal=is_plain,
         scale=heads.scale,
         enable_gqa=heads.num_heads != heads.num_kv_heads,
     )
-    out_XNV: Tensor = out_BNSV.transpose(1, 2).flatten(0, 1).index_select(0, slots_X)
-    return out_XNV
+    return out_BNQV.transpose(1, 2)
+
+
+def _seen(older_B: Tensor, keys_B: Tensor, queries: int, keys: int, window: int | None) -> Tensor:
+    """Whether each query sees each key; ``older_B`` keys come before the first query. [B, Q, S]"""
+    at_1Q1 = torch.arange(queries)[None, :, None]
+    last_BQ1 = torch.minimum(older_B[:, None, None] + at_1Q1, keys_B[:, None, None] - 1)
+    key_S = torch.arange(keys)
+    seen_BQS = key_S <= last_BQ1
+    return seen_BQS if window is None else seen_BQS & (key_S > last_BQ1 - window)
