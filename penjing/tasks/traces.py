@@ -29,14 +29,19 @@ class Noise:
                 raise BadQuantity(f"{name} is {getattr(self, name)}; a share is from 0 to 1")
 
 
-def chain_trace(problem: Problem, noise: Noise, seed: int) -> str:
-    """A response to a problem of ``reasoning_gym/chain_sum``; ``BadFile`` for any other."""
+def trace(problem: Problem, noise: Noise, seed: int) -> str:
+    """A response to a problem: worked out or not to ``reasoning_gym/chain_sum``, else its answer.
+
+    Raises ``BadFile`` for a problem that has neither.
+    """
     found = _CHAIN.search(problem.prompt)
-    if found is None:
+    if found is None and not problem.reference:
         raise BadFile(
-            f"{problem.id} has no chain of additions and subtractions, so no trace can be written; "
-            "traces are for the task reasoning_gym/chain_sum"
+            f"{problem.id} has neither a chain of additions and subtractions nor an answer, so no "
+            "trace can be written; take another task"
         )
+    if found is None:
+        return f"<answer>{problem.reference}</answer>"
     terms = [int(f"{sign}{digits}") for sign, digits in _TERM.findall(found.group())]
     random = Random(seed)
     if random.random() < noise.direct:

@@ -24,6 +24,7 @@ from penjing.evaluate.sample import Sample
 from penjing.evaluate.store import Store
 from penjing.models.saving import save_checkpoint
 from penjing.tasks.catalogue import FAMILY, load_task
+from penjing.tasks.mixture import Part, mixture
 from penjing.tasks.problem import Problem, Split
 from penjing.tasks.reward import RewardConfig
 from penjing.tasks.task import Task
@@ -139,8 +140,7 @@ class Journey:
         loop.run(self._work(stage, held))
         checkpoint = folder / "checkpoint"
         save_checkpoint(checkpoint, held.decoder, held.decoder.config, held.source)
-        measures = self._evaluation(stage.name, held, folder)
-        return {"weights_sha256": _digest(checkpoint), "measures": measures}
+        return {"weights_sha256": _digest(checkpoint), **self._evaluation(stage.name, held, folder)}
 
     def _work(self, stage: Trained, held: Held) -> Stepped:
         learner = _learner(stage, held)
@@ -217,23 +217,25 @@ class Journey:
         write_rows(folder / "data.jsonl", rows)
         return {"rows": len(rows), "measures": measure(samples).to_json()}
 
-    def _evaluation(self, name: str, held: Held, folder: Path) -> dict[str, Any] | None:
+    def _evaluation(self, name: str, held: Held, folder: Path) -> dict[str, Any]:
+        """``measures`` of the task, and of each other beside it in ``others``."""
         asked = self.recipe.evaluation
         if asked is None:
-            return None
-        task = self._task(asked.task)
-        problems = task.problems(Split.HELD_OUT, seed=0, size=asked.problems)
-        sampling = Sampling(temperature=asked.temperature, max_tokens=asked.max_tokens)
-        samples = self._samples(
-            f"{name}: evaluating",
-            held,
-            folder / "evaluation",
-            task,
-            problems,
-            sampling,
-            asked.samples,
-        )
-        return measure(samples).to_json()
+            return {"measures": None}
+        found = {}
+        for task_name in (asked.task, *asked.others):
+            task = self._task(task_name)
+            samples = self._samples(
+                f"{name}: evaluating {task_name}",
+                held,
+                folder / ("evaluation" if task_name == asked.task else f"evaluation_{task_name}"),
+                task,
+                task.problems(Split.HELD_OUT, seed=0, size=asked.problems),
+                Sampling(temperature=asked.temperature, max_tokens=asked.max_tokens),
+                asked.samples,
+            )
+            found[task_name] = measure(samples).to_json()
+        return {"measures": found.pop(asked.task), "others": found}
 
     def _samples(
         self,
@@ -263,7 +265,11 @@ class Journey:
             return sorted(store.samples, key=lambda s: (order[s.problem], s.index))
 
     def _task(self, name: str) -> Task:
-        return made_task(self.recipe.tasks[name])
+        choice = self.recipe.tasks[name]
+        if not choice.mixture:
+            return made_task(choice)
+        parts = [Part(task=self._task(n), weight=w) for n, w in choice.mixture.items()]
+        return mixture(name, parts)
 
     def _data(self, name: str) -> Path:
         own = self.folder / name / "data.jsonl"

@@ -25,9 +25,13 @@ class _Strict(BaseModel):
 
 
 class TaskChoice(_Strict):
-    """``options`` are for families of reasoning_gym; ``style`` None is the task's own template."""
+    """One of the catalogue by ``name``, or a ``mixture`` of others of the recipe by weights.
 
-    name: str
+    ``options`` are for families of reasoning_gym; ``style`` None is the task's own template.
+    """
+
+    name: str = ""
+    mixture: dict[str, int] = {}
     data: str | None = None
     judge: str | None = None
     options: dict[str, Any] = {}
@@ -42,9 +46,10 @@ class ModelChoice(_Strict):
 
 
 class Evaluation(_Strict):
-    """After each stage, on held-out problems."""
+    """After each stage, on held-out problems; ``others`` are measured beside the task."""
 
     task: str
+    others: list[str] = []
     problems: int = Field(ge=1)
     samples: int = Field(ge=1)
     max_tokens: int = Field(ge=1)

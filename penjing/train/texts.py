@@ -12,7 +12,7 @@ from penjing.errors import BadFile
 from penjing.evaluate.generator import sample_seed
 from penjing.tasks.rows import read_rows
 from penjing.tasks.task import Task
-from penjing.tasks.traces import Noise, chain_trace
+from penjing.tasks.traces import Noise, trace
 from penjing.train.models import Held
 from penjing.train.scores import Document
 from penjing.train.stream import ProblemStream
@@ -31,7 +31,7 @@ class TraceBatches:
         return [
             self._write(
                 self._task.prompt(problem),
-                chain_trace(problem, self._noise, sample_seed(self._seed, "trace", first + place)),
+                trace(problem, self._noise, sample_seed(self._seed, "trace", first + place)),
             )
             for place, problem in enumerate(self._stream.take(first, self._batch))
         ]
