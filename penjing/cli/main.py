@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 from penjing import __version__
-from penjing.cli import chat, chips, eval, models, plan, tasks, train, validate
+from penjing.cli import chat, chips, eval, models, plan, report, tasks, train, validate
 from penjing.cli.answer import Answer, Json
 from penjing.errors import BadCommand, DoesNotFit, PenjingError
 
@@ -25,7 +25,7 @@ class Verb(Protocol):
     def answer(self, arguments: argparse.Namespace) -> Answer: ...
 
 
-_VERBS = (plan, train, chat, eval, tasks, chips, models, validate)
+_VERBS = (plan, train, report, chat, eval, tasks, chips, models, validate)
 
 
 class _Parser(argparse.ArgumentParser):

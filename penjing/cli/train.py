@@ -1,20 +1,27 @@
 """``penjing train``: a recipe from its first stage to its last, and on from where it stopped."""
 
 import argparse
+import json
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penjing.cli.answer import Answer, Json, table
 from penjing.cli.progress import Progress, clock
 from penjing.errors import BadCommand, Contradiction, RequestError
 
+if TYPE_CHECKING:
+    from penjing.train.contents import Recipe
+    from penjing.train.explain import Explained
+
 NAME = "train"
 HELP = "train by a recipe, stage by stage; without one, the quickstart that ships"
+VALUE_WIDTH = 48
 
 _SHOWN = {
     "loss": "loss {:.3f}",
@@ -44,12 +51,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on in a folder that has a run")
     parser.add_argument("--seed", type=int, metavar="N", help="(default: the recipe's)")
     parser.add_argument(
-        "--explain", action="store_true", help="print the stages, and train nothing"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="STAGE.KEY=VALUE, or a key of the recipe, in place of what it says; may be repeated",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print each value and where it comes from, and train nothing",
     )
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
     try:
+        from penjing.train.explain import explained
         from penjing.train.journey import Journey
         from penjing.train.loop import Interrupted
         from penjing.train.recipe import load_recipe
@@ -58,12 +75,12 @@ def answer(arguments: argparse.Namespace) -> Answer:
             raise
         why = " ".join(str(error).split())
         raise RequestError(f"to train takes more ({why}); pip install 'penjing[run]'") from None
-    recipe = load_recipe(arguments.recipe)
+    recipe = load_recipe(arguments.recipe, arguments.set)
     seed = recipe.seed if arguments.seed is None else arguments.seed
     if seed < 0:
         raise BadCommand(f"--seed is {seed}; it must be at least 0")
     if arguments.explain:
-        return _explained(recipe.model_dump(mode="json", exclude={"text"}))
+        return _explained(recipe, explained(recipe, arguments.seed))
     folder = Path(arguments.run_dir or f"runs/{recipe.name}-{seed}")
     if (folder / "run.json").exists() and not arguments.resume:
         raise Contradiction(
@@ -79,9 +96,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
             done = journey.run()
         except Interrupted:
             shown.end()
-            shown.tell(
-                f"stopped; go on with: penjing train {arguments.recipe} --run-dir {folder} --resume"
-            )
+            shown.tell(f"stopped; go on with: {_going_on(arguments, folder)}")
             raise KeyboardInterrupt from None
     shown.end()
     text = f"{_stages(done)}\n\n{folder}"
@@ -110,15 +125,30 @@ def _estimate(found: Mapping[str, Any] | None) -> str:
     return f"{100 * found['value']:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _explained(recipe: Mapping[str, Any]) -> Answer:
-    rows = [
-        (stage["name"], key, str(value))
-        for stage in recipe["stages"]
-        for key, value in stage.items()
-        if key != "name"
-    ]
-    document: Json = dict(recipe)
-    return Answer(document=document, text=table(("stage", "key", "value"), rows))
+def _explained(recipe: "Recipe", found: Sequence["Explained"]) -> Answer:
+    """What was given stands before defaults, stage by stage; JSON has all in one order."""
+    stages = {one.stage: place for place, one in reversed(list(enumerate(found)))}
+    shown = sorted(found, key=lambda one: (stages[one.stage], one.source.startswith("default")))
+    rows = [(one.stage, one.key, _value(one.value), one.source) for one in shown]
+    document: Json = {
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.digest,
+        "values": [one.to_json() for one in found],
+    }
+    return Answer(document=document, text=table(("stage", "key", "value", "source"), rows))
+
+
+def _value(value: object) -> str:
+    """On one line; all of it is in the JSON."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= VALUE_WIDTH else f"{text[:VALUE_WIDTH]} ..."
+
+
+def _going_on(arguments: argparse.Namespace, folder: Path) -> str:
+    words = ["penjing", "train", arguments.recipe, "--run-dir", str(folder)]
+    words += ["--seed", str(arguments.seed)] if arguments.seed is not None else []
+    words += [word for setting in arguments.set for word in ("--set", setting)]
+    return shlex.join([*words, "--resume"])
 
 
 class _Stopping:

@@ -52,7 +52,7 @@ class LocalGenerator:
                 self._forget(key)
 
     def _added(self, ask: Ask) -> int:
-        sampling = replace(self.sampling, seed=ask.seed, n=1)
+        sampling = replace(self.sampling, seed=ask.seed, n=1, detokenize=bool(self.sampling.stop))
         return self.engine.add(self._prompt(ask), sampling)
 
     def _taken(self, key: int, ask: Ask, began: float) -> Reply | Missing:

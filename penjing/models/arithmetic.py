@@ -172,7 +172,7 @@ class Arithmetic:
         gradient = partial(
             gradients.rope, turns_PR=turns_PR, positions_T=positions_T, interleaved=interleaved
         )
-        return self._run(kernel, gradient, x_TND)
+        return self._run(kernel, gradient, x_TND, keeps=False)
 
     def silu_mul(self, name: str, x_TF: Tensor) -> Tensor:
         """silu(gate) * up. [T, F]"""
@@ -221,13 +221,16 @@ class Arithmetic:
             return torch.empty(shape, dtype=dtype, device=near.device)
         return self._buffers(name, shape, dtype)
 
-    def _run(self, kernel: Kernel, gradient: Gradient, *tensors: Tensor | None) -> Tensor:
+    def _run(
+        self, kernel: Kernel, gradient: Gradient, *tensors: Tensor | None, keeps: bool = True
+    ) -> Tensor:
+        """``keeps`` false: the gradient does without the inputs, which need not be kept."""
         if not torch.is_grad_enabled() or not any(
             t is not None and t.requires_grad for t in tensors
         ):
             return kernel(*tensors)
         assert self._buffers is None, "a gradient needs results that stay"
-        result: Tensor = _Differentiable.apply(kernel, gradient, *tensors)  # type: ignore[no-untyped-call]
+        result: Tensor = _Differentiable.apply(kernel, gradient, keeps, *tensors)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -235,12 +238,14 @@ class _Differentiable(torch.autograd.Function):
     """Forward by the kernel, backward by its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, gradient: Gradient, *tensors: Tensor | None) -> Tensor:
-        ctx.save_for_backward(*tensors)
+    def forward(
+        ctx: Any, kernel: Kernel, gradient: Gradient, keeps: bool, *tensors: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(*tensors if keeps else ())
         ctx.gradient = gradient
         return kernel(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        found: Gradients = ctx.gradient(grad, ctx.needs_input_grad[2:], *ctx.saved_tensors)
-        return (None, None, *found)
+        found: Gradients = ctx.gradient(grad, ctx.needs_input_grad[3:], *ctx.saved_tensors)
+        return (None, None, None, *found)

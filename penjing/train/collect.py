@@ -65,7 +65,7 @@ class CollectConfig:
     refills: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("problems", 1), ("group_size", 2), ("refills", 0)):
+        for name, least in (("problems", 1), ("group_size", 1), ("refills", 0)):
             if getattr(self, name) < least:
                 raise BadQuantity(f"{name} is {getattr(self, name)}; it must be at least {least}")
 

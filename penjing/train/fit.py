@@ -21,9 +21,10 @@ class Fit:
     batches: Batches
     schedule: Schedule
     num_steps: int
+    share: float = 1.0
 
     def step(self, number: int) -> Facts:
-        rate = self.schedule.rate(number, self.num_steps)
+        rate = self.share * self.schedule.rate(number, self.num_steps)
         report = self.learner.learn(self.batches(number), rate)
         return {
             "loss": report.loss,

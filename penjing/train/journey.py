@@ -9,9 +9,13 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, assert_never
+
+import torch
 
 from penjing import __version__
 from penjing.engine.sampling import Sampling
@@ -26,29 +30,35 @@ from penjing.models.saving import save_checkpoint
 from penjing.tasks.catalogue import FAMILY, load_task
 from penjing.tasks.mixture import Part, mixture
 from penjing.tasks.problem import Problem, Split
-from penjing.tasks.reward import RewardConfig
 from penjing.tasks.task import Task
 from penjing.tasks.template import Style, Template
-from penjing.tasks.traces import Noise
-from penjing.train.clip import Ppo
-from penjing.train.collect import CollectConfig, Collector
-from penjing.train.fit import Fit
-from penjing.train.learner import Learner
-from penjing.train.loop import Loop, Stepped, peak_bytes
-from penjing.train.models import Held, new_model, stored_model
-from penjing.train.optimizer import AdamW, Optimizer
-from penjing.train.policy_loss import PolicyLoss
-from penjing.train.recipe import Finetune, Pretrain, Recipe, ReinforceStage, Reject, TaskChoice
+from penjing.train.accuracy import sampled_accuracy
+from penjing.train.adapter_files import save_adapter
+from penjing.train.algorithm import sampling_of
+from penjing.train.contents import Recipe, TaskChoice, ThinkTokens
+from penjing.train.explain import explained
+from penjing.train.loop import Loop, forget_peak, peak_bytes
+from penjing.train.lora import LoraOptimizer
+from penjing.train.models import PROMPT_ROOM, Held, new_model, stored_model
+from penjing.train.recipe_plan import plan_recipe, root_of
 from penjing.train.record import Facts
-from penjing.train.reinforce import Reinforce, ReinforceConfig
 from penjing.train.reject import kept, write_rows
-from penjing.train.schedule import Schedule
+from penjing.train.scores import Document
+from penjing.train.stages import (
+    AnyStage,
+    DistilStage,
+    Dtype,
+    Finetune,
+    Pretrain,
+    ReinforceStage,
+    Reject,
+    Trained,
+)
 from penjing.train.stream import ProblemStream
-from penjing.train.texts import DataBatches, TraceBatches, read_documents
+from penjing.train.workload import work_of, worst_case
+from penjing.train.works import Workshop
 
-Trained = Pretrain | Finetune | ReinforceStage
-AnyStage = Trained | Reject
-PROMPT_ROOM = 512  # tokens of a prompt that an engine of a stage leaves room for
+_DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16}
 
 
 @dataclass
@@ -65,7 +75,25 @@ class Journey:
     def run(self) -> list[Mapping[str, Any]]:
         """What ``done.json`` of each stage says. Raises ``Interrupted`` when it was stopped."""
         self._claim()
-        return [self._stage(stage) for stage in self.recipe.stages]
+        predicted = {one["stage"]: one for one in self.plan()}
+        return [self._stage(stage, predicted[stage.name]) for stage in self.recipe.stages]
+
+    def plan(self) -> list[Mapping[str, Any]]:
+        """What each stage will take: kept beside the run, so that it is said once.
+
+        Raises ``DoesNotFit``.
+        """
+        path = self.folder / "plan.json"
+        if path.exists():
+            return list(_read(path)["stages"])
+        forget_peak()
+        with TemporaryDirectory() as scratch:
+            fresh = partial(self._model, folder=Path(scratch))
+            found = plan_recipe(self.recipe, fresh, self._task)
+        stages: list[Mapping[str, Any]] = [{"stage": one.stage, **one.to_json()} for one in found]
+        if self.folder.exists():
+            _write(path, {"stages": stages})
+        return stages
 
     def _claim(self) -> None:
         """The folder is this recipe's, with this seed."""
@@ -77,6 +105,7 @@ class Journey:
             "stages": [
                 {"name": s.name, "kind": s.kind, "start": s.start} for s in self.recipe.stages
             ],
+            "explained": [one.to_json() for one in explained(self.recipe, self.seed)],
         }
         path = self.folder / "run.json"
         if path.exists():
@@ -95,18 +124,19 @@ class Journey:
             raise BadFile(f"{self.folder} cannot be written: {error.strerror}") from None
         _write(path, facts)
 
-    def _stage(self, stage: AnyStage) -> Mapping[str, Any]:
+    def _stage(self, stage: AnyStage, predicted: Mapping[str, Any]) -> Mapping[str, Any]:
         folder = self.folder / stage.name
         done = folder / "done.json"
         if done.exists():
             return _read(done)
         folder.mkdir(parents=True, exist_ok=True)
+        forget_peak()
         began = time.perf_counter()
-        held = self._start(stage)
+        held = self._begun(stage.start, stage)
         match stage:
             case Reject():
                 facts = self._reject(stage, held, folder)
-            case Pretrain() | Finetune() | ReinforceStage():
+            case Pretrain() | Finetune() | ReinforceStage() | DistilStage():
                 facts = self._train(stage, held, folder)
             case _:
                 assert_never(stage)
@@ -116,18 +146,33 @@ class Journey:
             **facts,
             "wall_s": time.perf_counter() - began,
             "peak_bytes": peak_bytes(),
-            "predicted": None,
+            "predicted": {name: predicted[name] for name in ("seconds", "bytes")},
         }
         _write(done, facts)
         return _read(done)
 
-    def _start(self, stage: AnyStage) -> Held:
-        choice = self.recipe.models.get(stage.start)
+    def _begun(self, name: str, stage: AnyStage | None = None) -> Held:
+        """What a stage left, or a model as no stage has touched it; in the dtype of ``stage``."""
+        dtype = _DTYPES[stage.dtype] if isinstance(stage, Trained) else torch.float32
+        own = self.folder / name / "checkpoint"
+        if own.is_dir():
+            return stored_model(str(own), dtype, think_tokens=self._tags(name))
+        return self._model(name, self.folder / "models", dtype)
+
+    def _model(self, name: str, folder: Path, dtype: torch.dtype = torch.float32) -> Held:
+        """New, or a checkpoint of others."""
+        choice = self.recipe.models.get(name)
         if choice is not None:
-            seed = sample_seed(self.seed, stage.start, 0) % (1 << 31)
-            return new_model(stage.start, choice, self.folder / "models" / stage.start, seed)
-        own = self.folder / stage.start / "checkpoint"
-        return stored_model(str(own) if own.is_dir() else stage.start)
+            seed = sample_seed(self.seed, name, 0) % (1 << 31)
+            return new_model(name, choice, folder / name, seed, dtype)
+        known = self.recipe.checkpoints.get(name)
+        source = name if known is None else known.source
+        tags = self._tags(name)
+        return stored_model(source, dtype, think_tokens=tags, scratch=folder / name)
+
+    def _tags(self, name: str) -> ThinkTokens:
+        known = self.recipe.checkpoints.get(root_of(self.recipe, name))
+        return "need" if known is None else known.think_tokens
 
     def _train(self, stage: Trained, held: Held, folder: Path) -> dict[str, Any]:
         loop = Loop(
@@ -136,68 +181,55 @@ class Journey:
             show=lambda facts, num_steps: self.show(stage.name, facts, num_steps),
             tell=self.tell,
             is_stopping=self.is_stopping,
+            watch=stage.watch,
+            is_enough=self._until(stage, held),
         )
-        loop.run(self._work(stage, held))
+        work = self._workshop.work(stage, held)
+        loop.prepare = partial(work.learner.rehearse, self._longest(stage, held))
+        loop.run(work)
+        if isinstance(work.learner.optimizer, LoraOptimizer):
+            save_adapter(folder / "adapter", work.learner.optimizer, str(held.source))
+        del work  # and with it gradients and moments, before the evaluation
         checkpoint = folder / "checkpoint"
         save_checkpoint(checkpoint, held.decoder, held.decoder.config, held.source)
-        return {"weights_sha256": _digest(checkpoint), **self._evaluation(stage.name, held, folder)}
+        return {"weights_sha256": _digest(checkpoint), **self._evaluation(stage, held, folder)}
 
-    def _work(self, stage: Trained, held: Held) -> Stepped:
-        learner = _learner(stage, held)
-        seed = sample_seed(self.seed, stage.name, 0)
-        schedule = Schedule(
-            peak=stage.learning_rate, shape=stage.shape, warmup_steps=stage.warmup_steps
-        )
-        match stage:
-            case Pretrain():
-                noise = Noise(direct=stage.direct, slips=stage.slips)
-                batches = TraceBatches(held, self._task(stage.task), noise, stage.batch, seed)
-                return Fit(learner, batches, schedule, stage.steps)
-            case Finetune():
-                documents = read_documents(held, [self._data(name) for name in stage.data])
-                data = DataBatches(documents, stage.batch, seed)
-                return Fit(learner, data, schedule, stage.epochs * data.steps_an_epoch)
-            case ReinforceStage():
-                return self._reinforce(stage, held, learner, schedule, seed)
-            case _:
-                assert_never(stage)
+    @property
+    def _workshop(self) -> Workshop:
+        return Workshop(seed=self.seed, task=self._task, data=self._data, start=self._begun)
 
-    def _reinforce(
-        self, stage: ReinforceStage, held: Held, learner: Learner, schedule: Schedule, seed: int
-    ) -> Reinforce:
-        task = self._task(stage.task)
-        sampling = Sampling(temperature=stage.temperature, max_tokens=stage.max_tokens)
-        collector = Collector(
-            engine=held.engine(stage.max_tokens + PROMPT_ROOM),
-            task=task,
-            problems=ProblemStream(task, seed).take,
-            reward=RewardConfig(weights=stage.rewards),
-            config=CollectConfig(
-                problems=stage.problems,
-                group_size=stage.group_size,
-                sampling=sampling,
-                refills=stage.refills,
-            ),
-            seed=seed,
-        )
-        config = ReinforceConfig(
-            loss=PolicyLoss(clip=Ppo(low=stage.clip_low, high=stage.clip_high), kl=stage.kl),
-            advantage=stage.advantage,
-            aggregation=stage.aggregation,
-            minibatches=stage.minibatches,
-            masks_truncated=stage.masks_truncated,
-            reference_every=stage.reference_every,
-        )
-        reference = _learner(stage, self._start(stage)) if stage.kl else None
-        return Reinforce(
-            collector, learner, config, schedule, stage.steps, seed, reference=reference
-        )
+    def _until(self, stage: Trained, held: Held) -> Callable[[int], bool]:
+        """Whether what the stage is trained for is reached, asked after each step."""
+        until = self.recipe.until_of(stage)
+        if until is None:
+            return lambda step: False
+        assert until.task is not None, "checked with the recipe"
+        task = self._task(until.task)
+        problems = task.problems(Split.HELD_OUT, seed=1, size=until.problems)
+        sampling = Sampling(temperature=until.temperature, max_tokens=until.max_tokens)
+
+        def is_enough(step: int) -> bool:
+            if step % until.every:
+                return False
+            engine = held.engine((until.max_tokens or 0) + PROMPT_ROOM, stage.numerics)
+            generator = LocalGenerator(engine=engine, task=task, sampling=sampling)
+            right = sampled_accuracy(task, problems, generator, self.seed)
+            self.tell(f"{stage.name}: {right:.1%} right after {step} steps")
+            return right >= until.accuracy
+
+        return is_enough
+
+    def _longest(self, stage: Trained, held: Held) -> list[Document]:
+        """The largest piece of a step: the longest prompt, the longest response, a full pass."""
+        batch = work_of(self.recipe, stage, held, self._task).batch
+        assert batch is not None
+        return worst_case(batch, held.decoder.config.max_positions)
 
     def _reject(self, stage: Reject, held: Held, folder: Path) -> dict[str, Any]:
         task = self._task(stage.task)
         seed = sample_seed(self.seed, stage.name, 0)
-        problems = ProblemStream(task, seed).take(0, stage.problems)
-        sampling = Sampling(temperature=stage.temperature, max_tokens=stage.max_tokens)
+        problems = ProblemStream(task, seed).different(stage.problems)
+        sampling = sampling_of(stage)
         samples = self._samples(
             f"{stage.name}: sampling",
             held,
@@ -217,9 +249,9 @@ class Journey:
         write_rows(folder / "data.jsonl", rows)
         return {"rows": len(rows), "measures": measure(samples).to_json()}
 
-    def _evaluation(self, name: str, held: Held, folder: Path) -> dict[str, Any]:
+    def _evaluation(self, stage: Trained, held: Held, folder: Path) -> dict[str, Any]:
         """``measures`` of the task, and of each other beside it in ``others``."""
-        asked = self.recipe.evaluation
+        name, asked = stage.name, self.recipe.evaluation_of(stage)
         if asked is None:
             return {"measures": None}
         found = {}
@@ -231,7 +263,9 @@ class Journey:
                 folder / ("evaluation" if task_name == asked.task else f"evaluation_{task_name}"),
                 task,
                 task.problems(Split.HELD_OUT, seed=0, size=asked.problems),
-                Sampling(temperature=asked.temperature, max_tokens=asked.max_tokens),
+                Sampling(
+                    temperature=asked.temperature, top_p=asked.top_p, max_tokens=asked.max_tokens
+                ),
                 asked.samples,
             )
             found[task_name] = measure(samples).to_json()
@@ -290,14 +324,6 @@ def made_task(choice: TaskChoice) -> Task:
         return task
     answer_format = task.template.answer_format
     return replace(task, template=Template(style=Style(choice.style), answer_format=answer_format))
-
-
-def _learner(stage: Trained, held: Held) -> Learner:
-    config = AdamW(
-        beta1=0.9, beta2=stage.beta2, weight_decay=stage.weight_decay, max_norm=stage.max_norm
-    )
-    optimizer = Optimizer(dict(held.decoder.named_parameters()), config)
-    return Learner(held.decoder, optimizer, stage.max_tokens_a_pass, balance=stage.balance)
 
 
 def _digest(checkpoint: Path) -> str:

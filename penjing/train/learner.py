@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from penjing.models.arithmetic import Arithmetic
 from penjing.models.decoder import Decoder
-from penjing.models.kernels.choice import choose_kernels
+from penjing.models.kernels.choice import Numerics, choose_kernels
 from penjing.train.aggregation import Aggregation, token_weights
 from penjing.train.balance import BALANCE, Balancer
+from penjing.train.lora import LoraOptimizer
 from penjing.train.optimizer import Optimizer
 from penjing.train.policy_loss import PolicyLoss, Tokens, policy_loss
 from penjing.train.scores import Document, Scores, scores
@@ -68,14 +69,15 @@ class Learner:
     """
 
     decoder: Decoder
-    optimizer: Optimizer
+    optimizer: Optimizer | LoraOptimizer
     max_tokens: int
     recompute: bool = False
     balance: float = BALANCE
+    numerics: Numerics = Numerics.EXACT
 
     def __post_init__(self) -> None:
         self._balancer = Balancer(self.decoder)
-        self._arithmetic = Arithmetic(choose_kernels(self.decoder.embedding.device))
+        self._arithmetic = Arithmetic(choose_kernels(self.decoder.embedding.device, self.numerics))
 
     @torch.no_grad()
     def score(self, documents: Sequence[Document]) -> list[tuple[float, ...]]:
@@ -147,36 +149,49 @@ class Learner:
             at += count
         return tally.report(self._step(rate))
 
+    def rehearse(self, documents: Sequence[Document]) -> None:
+        """A piece forward and backward, so that its memory is asked for; nothing is learnt."""
+        _backward(0.0 * self._scores(documents).logprobs_X.sum())
+        self.optimizer.forget_gradients()
+
     def _step(self, rate: float) -> float:
         norm = self.optimizer.step(rate)
         self._balancer.end(self.balance)
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and what the optimizer holds, by name; not copied."""
-        weights = self.decoder.named_parameters()
-        held = {f"weight.{name}": p.detach() for name, p in weights}
+        """Weights and what the optimizer holds, by name; not copied.
+
+        What a LoRA optimizer makes again from its base is left out.
+        """
+        held = {f"weight.{name}": p.detach() for name, p in self._kept()}
         return held | {f"optimizer.{name}": t for name, t in self.optimizer.state().items()}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """What ``state`` gave."""
-        for name, p in self.decoder.named_parameters():
+        for name, p in self._kept():
             p.copy_(state[f"weight.{name}"])
         prefix = "optimizer."
         held = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
         self.optimizer.load(held)
 
+    def _kept(self) -> Iterator[tuple[str, nn.Parameter]]:
+        again = self.optimizer.recovered
+        return ((n, p) for n, p in self.decoder.named_parameters() if n not in again)
+
     def _scores(
         self, documents: Sequence[Document], *, entropy_has_gradient: bool = False
     ) -> Scores:
-        return scores(
+        """On the host, where all that is small is kept."""
+        found = scores(
             self.decoder,
             documents,
             self._arithmetic,
             recompute=self.recompute,
             entropy_has_gradient=entropy_has_gradient,
         )
+        return Scores(logprobs_X=found.logprobs_X.cpu(), entropy_X=found.entropy_X.cpu())
 
 
 @dataclass

@@ -38,6 +38,8 @@ class Optimizer:
     bf16 have a master in fp32 that takes the updates, and are rounded from it.
     """
 
+    recovered: frozenset[str] = frozenset()  # see ``LoraOptimizer``
+
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: AdamW) -> None:
         self._parameters = {n: p for n, p in sorted(parameters.items()) if p.requires_grad}
         self._masters = {
@@ -45,8 +47,9 @@ class Optimizer:
             for name, p in self._parameters.items()
         }
         self._max_norm = config.max_norm
+        held = list(self._masters.values()) or [nn.Parameter(torch.empty(0))]  # torch wants one
         self._adam = torch.optim.AdamW(
-            self._masters.values(),
+            held,
             lr=0.0,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,

@@ -56,6 +56,7 @@ class Reinforce:
     seed: int
     reference: Learner | None = None
     next_problem: int = 0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         assert self.reference is not None or not self.config.loss.kl, "a divergence from what?"
@@ -63,7 +64,7 @@ class Reinforce:
     def step(self, number: int) -> Facts:
         """One set of rollouts and the updates from it."""
         self._renew_reference(number)
-        rate = self.schedule.rate(number, self.num_steps)
+        rate = self.share * self.schedule.rate(number, self.num_steps)
         collected = self.collector.collect(self.next_problem)
         self.next_problem = collected.next_problem
         facts = {**_of_rollouts(collected), "rate": rate, "problems": self.next_problem}

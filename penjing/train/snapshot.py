@@ -34,16 +34,16 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
         with replaced_folder(folder / f"{snapshot.step:08d}") as filling:
             tensors = {name: t.detach().contiguous() for name, t in snapshot.tensors.items()}
             save_file(tensors, filling / _TENSORS)
-            facts = {"sha256": _digest(filling / _TENSORS), "facts": dict(snapshot.facts)}
-            (filling / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            facts = dict(snapshot.facts)
+            said = {"sha256": _digest(filling / _TENSORS, facts), "facts": facts}
+            (filling / _FACTS).write_text(json.dumps(said), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         why = " ".join(str(error).split())
         raise BadFile(
             f"{folder} cannot take a snapshot: {why}; the one before is kept: free some space and "
             "go on with --resume"
         ) from None
-    for old in _steps(folder)[:-KEPT]:
-        shutil.rmtree(folder / f"{old:08d}", ignore_errors=True)
+    tidy(folder, snapshot.step)
 
 
 def latest_snapshot(folder: Path) -> tuple[Snapshot | None, list[str]]:
@@ -57,10 +57,21 @@ def latest_snapshot(folder: Path) -> tuple[Snapshot | None, list[str]]:
     return None, complaints
 
 
+def tidy(folder: Path, step: int) -> None:
+    """Keeps the last ``KEPT`` up to ``step``, which is whole, and deletes all else.
+
+    Later ones are damaged, or it would have gone on from them; hidden ones were never whole.
+    """
+    whole = [one for one in _steps(folder) if one <= step][-KEPT:]
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in {f"{one:08d}" for one in whole}:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _read(folder: Path, step: int) -> Snapshot:
     try:
         found = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        if _digest(folder / _TENSORS) != found["sha256"]:
+        if _digest(folder / _TENSORS, found["facts"]) != found["sha256"]:
             raise BadFile(f"{folder} is damaged: its checksum differs")
         tensors = load_file(folder / _TENSORS)
         return Snapshot(step=step, tensors=tensors, facts=found["facts"])
@@ -74,6 +85,9 @@ def _steps(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+def _digest(tensors: Path, facts: object) -> str:
+    """Of both: another digit in the facts would still be JSON."""
+    with tensors.open("rb") as file:
+        found = file_digest(file, "sha256")
+    found.update(json.dumps(facts, sort_keys=True).encode())
+    return found.hexdigest()

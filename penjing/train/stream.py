@@ -8,6 +8,7 @@ from penjing.tasks.problem import Problem, Split
 from penjing.tasks.task import Task
 
 CHUNK = 1024  # of what is made without end
+_DRAWS_A_PROBLEM = 10  # before different ones are given up
 
 
 class ProblemStream:
@@ -31,6 +32,19 @@ class ProblemStream:
     def take(self, first: int, count: int) -> list[Problem]:
         """Problems ``first`` to ``first + count - 1``."""
         return [self._at(number) for number in range(first, first + count)]
+
+    def different(self, count: int) -> list[Problem]:
+        """The first ``count`` that differ; raises ``BadQuantity`` where there are fewer."""
+        found: dict[str, Problem] = {}
+        for number in range(_DRAWS_A_PROBLEM * count):
+            problem = self._at(number)
+            found.setdefault(problem.id, problem)
+            if len(found) == count:
+                return list(found.values())
+        raise BadQuantity(
+            f"{self._task.name} gave {len(found)} different problems to train on, and {count} were "
+            "asked for; ask for fewer"
+        )
 
     def _most_at_once(self) -> int:
         size = CHUNK

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ intermediate_size = 48
 num_hidden_layers = 1
 num_attention_heads = 4
 num_key_value_heads = 2
-vocab_size = 306
+vocab_size = 475
 max_position_embeddings = 256
 rms_norm_eps = 1e-6
 rope_theta = 1e4
@@ -72,7 +74,8 @@ def test_a_run_from_the_command_to_a_checkpoint(
 
 
 def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
-    asked = ["train", recipe(tmp_path, 100_000), "--run-dir", str(tmp_path / "run")]
+    asked = ["train", recipe(tmp_path, 3), "--run-dir", str(tmp_path / "run")]
+    asked += ["--seed", "5", "--set", "base.steps=100_000"]
     command = [sys.executable, "-m", "penjing", *asked]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -84,18 +87,50 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "stopped; go on with: penjing train" in said
+    again = shlex.join(["penjing", *asked, "--resume"])
+    assert f"stopped; go on with: {again}" in said
     steps = len(record.read_text(encoding="utf-8").splitlines())
     assert [p.name for p in (tmp_path / "run/base/snapshots").iterdir()] == [f"{steps:08d}"]
 
 
-def test_explain_trains_nothing(
+def test_explain_says_where_each_value_comes_from_and_trains_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "--explain"]) == 0
-    assert "learning_rate" in capsys.readouterr().out
+    assert main(["train", "r1_paper", "--explain", "--set", "zero.kl=0.5"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "zero kl 0.5 --set" in lines
+    assert "zero steps 512 recipe" in lines
+    assert any(line.startswith("rl1 kl 0.001 preset r1_paper: Nature 645") for line in lines)
+    assert any(line.startswith("zero beta2 0.95 default: DeepSeek-V3") for line in lines)
     assert not list(tmp_path.iterdir())
+
+
+def test_explain_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    def found(*asked: str) -> dict[str, Any]:
+        assert main(["train", "quickstart", "--explain", "--json", *asked]) == 0
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return document
+
+    plain, changed = found(), found("--set", "zero.kl=0.5", "--seed", "4")
+    assert plain["recipe"] == changed["recipe"] == "quickstart"
+    assert plain["recipe_sha256"] != changed["recipe_sha256"]
+    values = {(one["stage"], one["key"]): one for one in changed["values"]}
+    assert values["zero", "kl"]["value"] == 0.5
+    assert (values["", "seed"]["value"], values["", "seed"]["source"]) == (4, "--seed")
+    before = {(one["stage"], one["key"]): one for one in plain["values"]}
+    assert {key for key in values if values[key] != before[key]} == {("zero", "kl"), ("", "seed")}
+
+
+def test_a_run_keeps_what_was_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ["train", recipe(tmp_path, 9), "--run-dir", str(tmp_path / "run"), "--json"]
+    assert main([*asked, "--set", "base.steps=2"]) == 0
+    capsys.readouterr()
+    record = tmp_path / "run" / "base" / "record.jsonl"
+    assert len(record.read_text(encoding="utf-8").splitlines()) == 2
+    assert main([*asked, "--resume"]) == 2
+    assert "another recipe" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "run" / "recipe.toml"), *asked[2:], "--resume"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -104,6 +139,10 @@ def test_explain_trains_nothing(
         (["quickstar"], "nearest: quickstart"),
         (["nothing.toml"], "nothing.toml cannot be read"),
         (["--seed", "-1"], "--seed is -1"),
+        (["--set", "zro.kl=1"], "nearest: zero"),
+        (["--set", "zero.kll=1"], "nearest: kl"),
+        (["--set", "zero.kl"], "is not KEY=VALUE"),
+        (["--set", "zero.preset=dap"], "unknown preset 'dap'; nearest: dapo"),
     ],
 )
 def test_wrong_commands_are_one_line(

@@ -40,6 +40,15 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert complaints == []
 
 
+def test_damaged_later_ones_and_torn_ones_make_room(tmp_path: Path) -> None:
+    """Else what is saved on the way back to them would be the oldest, and deleted at once."""
+    for step in (6, 7):
+        save_snapshot(tmp_path, snapshot(step))
+    (tmp_path / ".00000008.0a1b2c3d.partial").mkdir()
+    save_snapshot(tmp_path, snapshot(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+
+
 def flip(folder: Path) -> None:
     file = folder / "state.safetensors"
     content = bytearray(file.read_bytes())
@@ -58,6 +67,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no tensors": lambda folder: (folder / "state.safetensors").unlink(),
     "no facts": lambda folder: (folder / "state.json").unlink(),
     "bad facts": lambda folder: (folder / "state.json").write_text("[1"),
+    "another digit": lambda folder: (folder / "state.json").write_text(
+        (folder / "state.json").read_text().replace('"next": ', '"next": 1')
+    ),
     "other facts": lambda folder: (folder / "state.json").write_text("[1]"),
 }
 

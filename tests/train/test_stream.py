@@ -60,3 +60,12 @@ def test_few_that_are_made_will_do() -> None:
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(BadQuantity):
         ProblemStream(task([Split.HELD_OUT]), 0)
+
+
+def test_different_problems_are_the_first_that_differ() -> None:
+    stream = ProblemStream(task([Split.TRAIN] * 5), 3)
+    every = [stream.take(n, 1)[0].id for n in range(40)]
+    found = [problem.id for problem in stream.different(4)]
+    assert found == list(dict.fromkeys(every))[:4]
+    with pytest.raises(BadQuantity, match="gave 5 different problems to train on, and 6"):
+        stream.different(6)

@@ -115,7 +115,7 @@ def rms_norm(
 def rope(
     grad: Tensor,
     needs: Sequence[bool],
-    x_TND: Tensor,
+    *,
     turns_PR: Tensor,
     positions_T: Tensor,
     interleaved: bool,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from penjing.models.config import MoE, Router, Scoring
 from penjing.models.kernels import gradients, reference
-from penjing.models.kernels.gradients import Gradient
+from penjing.models.kernels.gradients import Gradient, Gradients
 from penjing.models.kernels.reference import Routing
 from penjing.models.router import route
 
@@ -77,7 +77,11 @@ def rope(t: int, n: int, i: int, o: int) -> Case:
     turns_PR, positions_T = drawn(t + 9, 2 * i), torch.arange(t) * 3 % (t + 9)
     given: dict[str, Any] = {"turns_PR": turns_PR, "positions_T": positions_T}
     given["interleaved"] = bool(n % 2)
-    return partial(reference.rope, **given), partial(gradients.rope, **given), [drawn(t, n, 3 * i)]
+
+    def gradient(grad: Tensor, needs: list[bool], x: Tensor) -> Gradients:
+        return gradients.rope(grad, needs, **given)  # it needs no inputs
+
+    return partial(reference.rope, **given), gradient, [drawn(t, n, 3 * i)]
 
 
 def silu_mul(t: int, n: int, i: int, o: int) -> Case:

@@ -1,0 +1,1 @@
+"""What a run said and did, on one page."""

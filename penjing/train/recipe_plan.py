@@ -1,0 +1,69 @@
+"""The plan of a recipe, made before anything runs, and kept beside the run."""
+
+from collections.abc import Callable, Iterable
+
+from penjing.tasks.task import Task
+from penjing.train.contents import Recipe
+from penjing.train.forecast import Forecast, Rates, Work, forecast, measure_rates, require_room
+from penjing.train.models import Held
+from penjing.train.stages import AnyStage, ReinforceStage, Reject
+from penjing.train.workload import evaluation_work, work_of
+
+
+def plan_recipe(
+    recipe: Recipe, fresh: Callable[[str], Held], task: Callable[[str], Task]
+) -> list[Forecast]:
+    """One forecast a stage; ``fresh`` gives a model to measure on, and to throw away, by its name.
+
+    Raises ``DoesNotFit`` for the first stage that this machine has no room for.
+    """
+    found: dict[str, Forecast] = {}
+    for root in dict.fromkeys(root_of(recipe, stage.name) for stage in recipe.stages):
+        held = fresh(root)
+        own = [stage for stage in recipe.stages if root_of(recipe, stage.name) == root]
+        works = {stage.name: work_of(recipe, stage, held, task) for stage in own}
+        asked = recipe.evaluation
+        evaluated = None if asked is None else evaluation_work(asked, held, task)
+        for stage in own:
+            one = forecast(stage.name, works[stage.name], None, held, Rates(generate=0, learn=0))
+            require_room(one, _largest(stage, one))
+        rates = measure_rates(held, _typical(works.values(), evaluated))
+        for stage in own:
+            measured = None if isinstance(stage, Reject) else evaluated
+            found[stage.name] = forecast(stage.name, works[stage.name], measured, held, rates)
+    return [found[stage.name] for stage in recipe.stages]
+
+
+def root_of(recipe: Recipe, name: str) -> str:
+    """The model of the recipe, or the checkpoint, that a stage comes from in the end."""
+    starts = {stage.name: stage.start for stage in recipe.stages}
+    while name in starts:
+        name = starts[name]
+    return name
+
+
+def _typical(works: Iterable[Work], evaluated: Work | None) -> Work:
+    """Lengths to measure at: those of what generates and learns, if anything does both."""
+    every = [*works, *([evaluated] if evaluated else [])]
+    both = [work for work in every if work.generated and work.batch]
+    first = (both or every)[0]
+    return Work(
+        generated=sum(work.generated for work in every),
+        prompt=first.prompt,
+        response=first.response,
+        batch=next((work.batch for work in every if work.batch), None),
+    )
+
+
+def _largest(stage: AnyStage, one: Forecast) -> str:
+    """What of the stage's settings would fit, roughly."""
+    room = one.footprint.activations - one.shortfall_bytes
+    if room > 0 and not isinstance(stage, Reject):
+        share = room / one.footprint.activations
+        least = max(1, int(stage.max_tokens_a_pass * share))
+        return f"max_tokens_a_pass = {least} would fit"
+    if isinstance(stage, ReinforceStage) and one.footprint.reference:
+        return "kl = 0 would save the reference"
+    parameters = one.footprint.weights / 4
+    fits = parameters * max(0.0, 1 - one.shortfall_bytes / one.footprint.total)
+    return f"a model of some {fits / 1e9:.2g} billion parameters would fit"
