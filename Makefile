@@ -10,9 +10,9 @@ INSTALL := $(PIP) install --constraint constraints.txt --editable
 help:  ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/run  ## plan DeepSeek-R1 on 16 H20, beside 16 H800 and 8 H200
-	@$(BIN)/penjing plan --model deepseek-r1 --chips 16xH20 --compare 16xH800 --compare 8xH200 \
-		--input 4096 --output 1536 --tpot 50ms
+run: .venv/run  ## the whole R1 recipe, small: base, R1-Zero, R1, students, and its report
+	@$(BIN)/penjing train quickstart --run-dir runs/quickstart --resume
+	@$(BIN)/penjing report runs/quickstart
 
 test: .venv/test  ## run every test
 	@$(BIN)/python -m pytest -q -n auto

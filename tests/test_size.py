@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 FILE_LINES = 400
 FUNCTION_LINES = 60  # docstring and signature included
 MEDIAN_FUNCTION_LINES = 10  # of the package
-PACKAGE_LINES = 36_000  # raising it needs a line in docs/decisions.md
+PACKAGE_LINES = 43_000  # raising it needs a line in docs/decisions.md
 
 
 def sources(*folders: str) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from penjing.cli.answer import Answer, Json, table
 from penjing.cli.progress import Progress, clock
 from penjing.errors import BadCommand, Contradiction, RequestError
+from penjing.units import format_bytes
 
 if TYPE_CHECKING:
     from penjing.train.contents import Recipe
@@ -58,6 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="STAGE.KEY=VALUE, or a key of the recipe, in place of what it says; may be repeated",
     )
     parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print what each stage takes, in time and memory, and train nothing",
+    )
+    parser.add_argument(
         "--explain",
         action="store_true",
         help="print each value and where it comes from, and train nothing",
@@ -82,6 +88,9 @@ def answer(arguments: argparse.Namespace) -> Answer:
     if arguments.explain:
         return _explained(recipe, explained(recipe, arguments.seed))
     folder = Path(arguments.run_dir or f"runs/{recipe.name}-{seed}")
+    if arguments.plan:
+        planned = Journey(recipe, folder, seed).plan()
+        return Answer(document={"stages": [dict(one) for one in planned]}, text=_planned(planned))
     if (folder / "run.json").exists() and not arguments.resume:
         raise Contradiction(
             f"{folder} has a run already; give --resume to go on, or another folder"
@@ -89,7 +98,13 @@ def answer(arguments: argparse.Namespace) -> Answer:
     stopping = _Stopping()
     shown = _Shown()
     journey = Journey(
-        recipe, folder, seed, show=shown, tell=shown.tell, is_stopping=stopping.is_asked
+        recipe,
+        folder,
+        seed,
+        show=shown,
+        tell=shown.tell,
+        is_stopping=stopping.is_asked,
+        planned=lambda stages: shown.tell(f"the plan\n{_planned(stages)}"),
     )
     with stopping:
         try:
@@ -101,6 +116,20 @@ def answer(arguments: argparse.Namespace) -> Answer:
     shown.end()
     text = f"{_stages(done)}\n\n{folder}"
     return Answer(document={"run": str(folder), "stages": list(done)}, text=text)
+
+
+def _planned(stages: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (one["stage"], clock(one["seconds"]), format_bytes(one["bytes"]), _parts(one["parts"]))
+        for one in stages
+    ]
+    whole = ("all", clock(sum(one["seconds"] for one in stages)), "", "")
+    return table(("stage", "time", "memory", "of which"), [*rows, whole])
+
+
+def _parts(parts: Mapping[str, float]) -> str:
+    largest = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {format_bytes(size)}" for name, size in largest[:3])
 
 
 def _stages(done: Sequence[Mapping[str, Any]]) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 from penjing.engine.load import available_bytes, held_bytes
 from penjing.engine.sampling import Sampling
@@ -36,6 +36,7 @@ class Work:
     length: int = 0  # of a prompt and its response, that an engine leaves room for
     batch: Batch | None = None  # the largest piece of a step
     has_reference: bool = False
+    recompute: Literal["auto"] | bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ def footprint_of(work: Work, held: Held) -> Footprint:
         held.decoder.config,
         batch,
         value_bytes=like.element_size(),
+        recompute=recomputes(work, held),
         has_reference=work.has_reference,
         trained=None if work.batch else 0.0,
     )
@@ -90,6 +92,16 @@ def footprint_of(work: Work, held: Held) -> Footprint:
         plan = held.plan(work.length)
         engine = plan.cache_bytes + plan.buffer_bytes
     return replace(found, engine=engine, base=held_bytes(like.device))
+
+
+def recomputes(work: Work, held: Held) -> bool:
+    """Whether activations are made twice: asked for, or where they would not fit."""
+    if work.recompute != "auto":
+        return work.recompute
+    like = held.decoder.embedding
+    batch = work.batch or Batch(tokens=0, learnt=0, longest=0)
+    kept = training_footprint(held.decoder.config, batch, value_bytes=like.element_size())
+    return kept.total > available_bytes(like.device)
 
 
 def require_room(found: Forecast, largest: str) -> None:

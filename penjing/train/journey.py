@@ -30,6 +30,7 @@ from penjing.models.saving import save_checkpoint
 from penjing.tasks.catalogue import FAMILY, load_task
 from penjing.tasks.mixture import Part, mixture
 from penjing.tasks.problem import Problem, Split
+from penjing.tasks.rows import read_rows
 from penjing.tasks.task import Task
 from penjing.tasks.template import Style, Template
 from penjing.train.accuracy import sampled_accuracy
@@ -37,13 +38,13 @@ from penjing.train.adapter_files import save_adapter
 from penjing.train.algorithm import sampling_of
 from penjing.train.contents import Recipe, TaskChoice, ThinkTokens
 from penjing.train.explain import explained
+from penjing.train.forecast import recomputes
 from penjing.train.loop import Loop, forget_peak, peak_bytes
 from penjing.train.lora import LoraOptimizer
 from penjing.train.models import PROMPT_ROOM, Held, new_model, stored_model
-from penjing.train.recipe_plan import plan_recipe, root_of
+from penjing.train.recipe_plan import plan_recipe, require_trainable, root_of
 from penjing.train.record import Facts
 from penjing.train.reject import kept, write_rows
-from penjing.train.scores import Document
 from penjing.train.stages import (
     AnyStage,
     DistilStage,
@@ -63,7 +64,10 @@ _DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16}
 
 @dataclass
 class Journey:
-    """``folder`` is the run's. ``show`` hears each step, ``tell`` what matters beside them."""
+    """``folder`` is the run's. ``show`` hears each step, ``tell`` what matters beside them.
+
+    ``planned`` hears the plan, before anything runs.
+    """
 
     recipe: Recipe
     folder: Path
@@ -71,11 +75,16 @@ class Journey:
     show: Callable[[str, Facts, int], None] = lambda stage, facts, num_steps: None
     tell: Callable[[str], None] = lambda text: None
     is_stopping: Callable[[], bool] = lambda: False
+    planned: Callable[[Sequence[Mapping[str, Any]]], None] = lambda stages: None
 
     def run(self) -> list[Mapping[str, Any]]:
         """What ``done.json`` of each stage says. Raises ``Interrupted`` when it was stopped."""
-        self._claim()
-        predicted = {one["stage"]: one for one in self.plan()}
+        self._require_ours()
+        self._require_data()
+        stages = self.plan()
+        self._claim(stages)
+        self.planned(stages)
+        predicted = {one["stage"]: one for one in stages}
         return [self._stage(stage, predicted[stage.name]) for stage in self.recipe.stages]
 
     def plan(self) -> list[Mapping[str, Any]]:
@@ -86,17 +95,33 @@ class Journey:
         path = self.folder / "plan.json"
         if path.exists():
             return list(_read(path)["stages"])
+        require_trainable(self.recipe)
         forget_peak()
         with TemporaryDirectory() as scratch:
             fresh = partial(self._model, folder=Path(scratch))
             found = plan_recipe(self.recipe, fresh, self._task)
-        stages: list[Mapping[str, Any]] = [{"stage": one.stage, **one.to_json()} for one in found]
-        if self.folder.exists():
-            _write(path, {"stages": stages})
-        return stages
+        return [{"stage": one.stage, **one.to_json()} for one in found]
 
-    def _claim(self) -> None:
-        """The folder is this recipe's, with this seed."""
+    def _require_ours(self) -> None:
+        """A folder that has a run has one of this recipe, with this seed."""
+        path = self.folder / "run.json"
+        before = _read(path) if path.exists() else None
+        for name, own in (("recipe_sha256", self.recipe.digest), ("seed", self.seed)):
+            if before is not None and before.get(name) != own:
+                raise Contradiction(
+                    f"{self.folder} is a run with another {name.partition('_')[0]}; give another "
+                    "folder, or the recipe and seed that it began with"
+                )
+
+    def _require_data(self) -> None:
+        """Files that a later stage needs are read now: days later is too late for an error."""
+        for stage in self.recipe.stages:
+            for name in getattr(stage, "data", ()):
+                if name.endswith(".jsonl"):
+                    read_rows(Path(name), ("prompt", "response"))
+
+    def _claim(self, plan: Sequence[Mapping[str, Any]]) -> None:
+        """From now on there is a run here."""
         facts = {
             "penjing": __version__,
             "recipe": self.recipe.name,
@@ -107,22 +132,15 @@ class Journey:
             ],
             "explained": [one.to_json() for one in explained(self.recipe, self.seed)],
         }
-        path = self.folder / "run.json"
-        if path.exists():
-            before = _read(path)
-            for name in ("recipe_sha256", "seed"):
-                if before.get(name) != facts[name]:
-                    raise Contradiction(
-                        f"{self.folder} is a run with another {name.partition('_')[0]}; give "
-                        "another folder, or the recipe and seed that it began with"
-                    )
+        if (self.folder / "run.json").exists():
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "recipe.toml").write_text(self.recipe.text, encoding="utf-8")
         except OSError as error:
             raise BadFile(f"{self.folder} cannot be written: {error.strerror}") from None
-        _write(path, facts)
+        _write(self.folder / "plan.json", {"stages": list(plan)})
+        _write(self.folder / "run.json", facts)
 
     def _stage(self, stage: AnyStage, predicted: Mapping[str, Any]) -> Mapping[str, Any]:
         folder = self.folder / stage.name
@@ -185,7 +203,11 @@ class Journey:
             is_enough=self._until(stage, held),
         )
         work = self._workshop.work(stage, held)
-        loop.prepare = partial(work.learner.rehearse, self._longest(stage, held))
+        asked = work_of(self.recipe, stage, held, self._task)
+        work.learner.recompute = recomputes(asked, held)
+        assert asked.batch is not None, "what is trained has one"
+        worst = worst_case(asked.batch, held.decoder.config.max_positions)
+        loop.prepare = partial(work.learner.rehearse, worst)
         loop.run(work)
         if isinstance(work.learner.optimizer, LoraOptimizer):
             save_adapter(folder / "adapter", work.learner.optimizer, str(held.source))
@@ -218,12 +240,6 @@ class Journey:
             return right >= until.accuracy
 
         return is_enough
-
-    def _longest(self, stage: Trained, held: Held) -> list[Document]:
-        """The largest piece of a step: the longest prompt, the longest response, a full pass."""
-        batch = work_of(self.recipe, stage, held, self._task).batch
-        assert batch is not None
-        return worst_case(batch, held.decoder.config.max_positions)
 
     def _reject(self, stage: Reject, held: Held, folder: Path) -> dict[str, Any]:
         task = self._task(stage.task)

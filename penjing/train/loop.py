@@ -16,8 +16,7 @@ from torch import Tensor
 from penjing.errors import RequestError
 from penjing.train.record import Facts, Record, read_record
 from penjing.train.snapshot import Snapshot, latest_snapshot, save_snapshot, tidy
-from penjing.train.watch import DEFAULT_ACTIONS, Action, Alarm, Cause, Thresholds
-from penjing.train.watchdogs import Watch
+from penjing.train.watch import Action, Alarm, Cause, Watch
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LEAST_SHARE = 1 / 8
@@ -113,7 +112,7 @@ class Loop:
 
     def _watch(self) -> Watch:
         """As it would be, had the run never stopped."""
-        return Watch({**DEFAULT_ACTIONS, **self.watch}, Thresholds(), read_record(self.folder))
+        return Watch(self.watch, history=read_record(self.folder))
 
     def _step(self, work: Stepped, number: int) -> tuple[Facts, Facts]:
         began = time.perf_counter()
@@ -123,7 +122,7 @@ class Loop:
     def _tell(self, alarms: Sequence[Alarm]) -> None:
         """On the terminal, and for the report."""
         for alarm in alarms:
-            self.tell(f"step {alarm.step}: {alarm.text} ({alarm.action})")
+            self.tell(f"{alarm.text} ({alarm.action})")
             with (self.folder / "alarms.jsonl").open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(vars(alarm))}\n")
 
@@ -139,7 +138,7 @@ class Loop:
         for alarm in alarms:
             if alarm.action is Action.STOP:
                 raise Alarmed(
-                    f"{self.folder.name} stopped at step {alarm.step}: {alarm.text}; snapshots of "
+                    f"{self.folder.name} was stopped; {alarm.text}; snapshots of "
                     "before are kept, and another action can be named under watch"
                 )
 
@@ -149,7 +148,7 @@ class Loop:
         found, _ = latest_snapshot(self.folder / "snapshots")
         if found is None or work.share <= _LEAST_SHARE:
             raise Alarmed(
-                f"{self.folder.name} cannot go back further at step {alarm.step}: {alarm.text}; "
+                f"{self.folder.name} cannot go back further; {alarm.text}; "
                 "take a smaller learning rate"
             )
         share = work.share / 2

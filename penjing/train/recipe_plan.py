@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterable
 
+from penjing.engine.load import available_bytes
+from penjing.errors import DoesNotFit, RequestError
+from penjing.models.catalogue import load_model
+from penjing.models.parameters import count_parameters
 from penjing.tasks.task import Task
 from penjing.train.contents import Recipe
 from penjing.train.forecast import Forecast, Rates, Work, forecast, measure_rates, require_room
-from penjing.train.models import Held
+from penjing.train.models import Held, device
 from penjing.train.stages import AnyStage, ReinforceStage, Reject
 from penjing.train.workload import evaluation_work, work_of
+from penjing.units import format_bytes
 
 
 def plan_recipe(
@@ -32,6 +37,27 @@ def plan_recipe(
             measured = None if isinstance(stage, Reject) else evaluated
             found[stage.name] = forecast(stage.name, works[stage.name], measured, held, rates)
     return [found[stage.name] for stage in recipe.stages]
+
+
+def require_trainable(recipe: Recipe) -> None:
+    """Known checkpoints that are hopelessly large are refused before they are fetched."""
+    room = available_bytes(device())
+    for name, choice in recipe.checkpoints.items():
+        try:
+            config = load_model(choice.source)
+        except RequestError:  # not one that we know: its own config will tell
+            continue
+        parameters = count_parameters(config).total
+        least = 2.0 * parameters  # bf16 weights alone
+        if least > room:
+            raise DoesNotFit(
+                f"{name} is {config.name}: its {parameters / 1e9:.0f} billion parameters take "
+                f"{format_bytes(least)} as weights alone and some eight times that to train, and "
+                f"{format_bytes(room)} are free here; a model of some {room / 16e9:.2g} billion "
+                "would fit, and penjing plan says what this one takes on many chips",
+                shortfall_bytes=least - room,
+                nearest=f"{room / 16e9:.2g} billion parameters",
+            )
 
 
 def root_of(recipe: Recipe, name: str) -> str:

@@ -3,18 +3,19 @@
 Curves are noisy, so nothing is said of one step that may be chance. A level is the median over the
 last ``window`` steps, which half of them less one cannot move; its standard error is taken from
 differences between neighbouring steps, which a slow trend does not widen; and a level has changed
-when it lies so many standard errors off. The exceptions are figures that are never right.
+when it lies so many standard errors off. Whether the reward rises is asked of a line through
+medians. The exceptions are figures that are never right.
 """
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from penjing.errors import BadQuantity
 from penjing.train.record import Facts
@@ -52,13 +53,14 @@ class Thresholds:
 
     window: int = 10  # steps of a level; up to 4 of 10 may be outliers
     errors: float = 4.0  # standard errors; chance passes it once in 30,000
-    patience: int = 20  # steps without a better reward before anything is held against a run
+    doubt: float = 1.0  # standard errors of a rise of the reward that a run is given credit for
+    patience: int = 50  # steps in which the reward must have risen, if the entropy is low
     solved: float = 0.9  # accuracy above which groups may be flat, and the policy sure of itself
     # Rewards stop rising as entropy runs out (arXiv 2505.22617, R = b - a exp(H)). What is left of
     # it at the end of a healthy run hangs on the task: quickstart's first RL goes down to a fifth.
     entropy_share: float = 0.1
     # GRPO's division by length makes wrong responses longer, arXiv 2503.20783, section 3.1.
-    length_growth: float = 1.5
+    length_growth: float = 2.0
     format_rise: float = 0.05
     accuracy_fall: float = 0.05
     ratio: float = 20.0  # where DPPO cuts the weight of a token, arXiv 2602.04879
@@ -82,6 +84,23 @@ class Thresholds:
             if getattr(self, name) > 1:
                 raise BadQuantity(f"{name} is {getattr(self, name)}; it is a share, at most 1")
 
+    def eased(self) -> "Thresholds":
+        """What ends an alarm: farther off than what raises it, so that none comes and goes."""
+        return replace(
+            self,
+            errors=self.errors / 2,
+            doubt=self.errors,
+            entropy_share=min(2 * self.entropy_share, 1.0),
+            length_growth=(1 + self.length_growth) / 2,
+            format_rise=self.format_rise / 2,
+            accuracy_fall=self.accuracy_fall / 2,
+            ratio=(1 + self.ratio) / 2,
+            flat_share=self.flat_share * 0.9,
+            fault_share=self.fault_share / 2,
+            mean_gap=self.mean_gap / 2,
+            largest_gap=self.largest_gap / 2,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
@@ -94,7 +113,7 @@ class Alarm:
 
 
 class Watch:
-    """``actions`` and ``thresholds`` are the recipe's; causes it does not name act by default.
+    """Causes that ``actions`` does not name act by default.
 
     ``history`` is the record so far of the same stage: a run that was resumed, or rolled back,
     then sees what one that never stopped sees. ``look`` raises an alarm when its cause appears,
@@ -116,26 +135,25 @@ class Watch:
     def look(self, facts: Facts) -> list[Alarm]:
         """``facts`` of one step, as it gave them or as they are read from the record."""
         self._seen.take(facts)
+        step, window = self._seen.step, self._seen.limits.window
+        raised = {cause for cause, calm in self._calm.items() if calm < window}
         alarms = []
-        for cause, text in self._seen.findings().items():
-            is_news = self._calm[cause] >= self._seen.limits.window
+        for cause, text in self._seen.findings(raised).items():
             self._calm[cause] = 0 if text else self._calm[cause] + 1
             action = self._actions[cause]
-            if text and is_news and action is not Action.IGNORE:
-                step = self._seen.step
-                alarms.append(
-                    Alarm(step=step, cause=cause, action=action, text=f"step {step}: {text}")
-                )
+            if text and cause not in raised and action is not Action.IGNORE:
+                text = f"step {step}: {text}"
+                alarms.append(Alarm(step=step, cause=cause, action=action, text=text))
         return alarms
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Level:
-    """A median over a window, with its standard error; ``since`` is the window's last step."""
+    """A median over a window, with its standard error, at the window's last step."""
 
     value: float
     error: float
-    since: int
+    step: int
 
     def rise_from(self, other: "_Level", errors: float) -> float:
         """How far it lies above ``other``; 0 where that may be chance."""
@@ -143,18 +161,27 @@ class _Level:
         return rise if abs(rise) > errors * math.hypot(self.error, other.error) else 0.0
 
 
+class _Block(NamedTuple):
+    """Medians over ``_BLOCK`` steps."""
+
+    step: float  # the middle
+    reward: float
+    length: float
+
+
 class _Seen:
-    """What is remembered of the steps: two windows a figure, and a few levels of before."""
+    """What is remembered of the steps: two windows a figure, and the last of the run in blocks."""
 
     def __init__(self, limits: Thresholds) -> None:
-        self.limits = limits
+        self.limits, self._eased = limits, limits.eased()
         self.step = -1
         self._facts: dict[str, float] = {}
         self._windows: dict[str, deque[float]] = {}
         self._problems: float | None = 0.0  # drawn before this step
-        self._first: dict[str, _Level] = {}
-        self._best: dict[str, _Level] = {}  # of the time when the reward last rose
-        self._accurate: dict[str, _Level] = {}  # of the time when accuracy was best
+        self._entropy: _Level | None = None  # the first
+        self._best: tuple[_Level, _Level] | None = None  # of format, of accuracy when it was best
+        self._blocks: deque[_Block] = deque(maxlen=_MOST_BLOCKS)
+        self._num_rewards = 0
 
     def take(self, facts: Facts) -> None:
         step = int(facts["step"])
@@ -171,32 +198,40 @@ class _Seen:
             if math.isfinite(value) or (name in _MAY_BE_INFINITE and value == math.inf):
                 window = self._windows.setdefault(name, deque(maxlen=2 * self.limits.window))
                 window.append(value)
-        self._keep_levels()
+        self._keep()
 
-    def findings(self) -> dict[Cause, str]:
+    def findings(self, raised: Set[Cause]) -> dict[Cause, str]:
         """A sentence for each cause that is there, "" for those that are not."""
+        finders = {
+            Cause.NOT_FINITE: self._not_finite,
+            Cause.ENTROPY_COLLAPSE: self._entropy_collapse,
+            Cause.LENGTH_WITHOUT_REWARD: self._length_without_reward,
+            Cause.FORMAT_OVER_ACCURACY: self._format_over_accuracy,
+            Cause.EXPLODING_RATIO: self._exploding_ratio,
+            Cause.FLAT_GROUPS: self._flat_groups,
+            Cause.JUDGE_FAULTS: self._judge_faults,
+            Cause.MISMATCH: self._mismatch,
+        }
         return {
-            Cause.NOT_FINITE: self._not_finite(),
-            Cause.ENTROPY_COLLAPSE: self._entropy_collapse(),
-            Cause.LENGTH_WITHOUT_REWARD: self._length_without_reward(),
-            Cause.FORMAT_OVER_ACCURACY: self._format_over_accuracy(),
-            Cause.EXPLODING_RATIO: self._exploding_ratio(),
-            Cause.FLAT_GROUPS: self._flat_groups(),
-            Cause.JUDGE_FAULTS: self._judge_faults(),
-            Cause.MISMATCH: self._mismatch(),
+            cause: find(self._eased if cause in raised else self.limits)
+            for cause, find in finders.items()
         }
 
-    def _keep_levels(self) -> None:
-        names = ("reward", "reward.accuracy", "reward.format", "length", "entropy")
-        levels = {name: level for name in names if (level := self._level(name))}
-        for name, level in levels.items():
-            self._first.setdefault(name, level)
-        if _has_risen("reward", levels, self._best, _CHANCE):
-            self._best = levels
-        if _has_risen("reward.accuracy", levels, self._accurate, 0.0):
-            self._accurate = levels
+    def _keep(self) -> None:
+        """What later steps are held against."""
+        self._entropy = self._entropy or self._level("entropy")
+        form, right = self._level("reward.format"), self._level("reward.accuracy")
+        if form and right and (self._best is None or right.value > self._best[1].value):
+            self._best = form, right
+        if not {"reward", "length"} <= self._facts.keys():
+            return
+        self._num_rewards += 1
+        if self._num_rewards % _BLOCK == 0:
+            reward, length = (self._median(name, _BLOCK) for name in ("reward", "length"))
+            middle = self.step - (_BLOCK - 1) / 2
+            self._blocks.append(_Block(middle, reward, length))
 
-    def _not_finite(self) -> str:
+    def _not_finite(self, _: Thresholds) -> str:
         odd = [
             f"{name} is {value}"
             for name, value in self._facts.items()
@@ -210,51 +245,57 @@ class _Seen:
             "go on from a snapshot of before"
         )
 
-    def _entropy_collapse(self) -> str:
-        now, first, best = self._level("entropy"), self._first.get("entropy"), self._best
-        if now is None or first is None or "reward" not in best or self._is_solved():
+    def _entropy_collapse(self, at: Thresholds) -> str:
+        now, first = self._level("entropy"), self._entropy
+        if now is None or first is None or self._is_solved():
             return ""
-        has_left = now.value >= self.limits.entropy_share * first.value
-        if has_left or now.since - best["reward"].since < self.limits.patience:
+        recent = [b for b in self._blocks if b.step > self.step - at.patience]
+        is_short = self.step < at.patience or len(recent) < 2
+        has_left = now.value >= at.entropy_share * first.value
+        if has_left or is_short or self._rise(recent) > at.doubt:
             return ""
         return (
             f"the entropy is {now.value:.2g} nats a token where it began with {first.value:.2g}, "
-            f"and the reward has not risen since step {best['reward'].since}: the policy no longer "
+            f"and the reward has not risen for {at.patience} steps: the policy no longer "
             "explores; raise clip_high or temperature, or lower learning_rate"
         )
 
-    def _length_without_reward(self) -> str:
-        now, then = self._level("length"), self._best.get("length")
-        if now is None or then is None or now.since - then.since < self.limits.patience:
+    def _length_without_reward(self, at: Thresholds) -> str:
+        now = self._level("length")
+        if now is None:
             return ""
-        grown = now.rise_from(then, self.limits.errors)
-        if grown <= 0 or now.value < self.limits.length_growth * then.value:
+        blocks = list(self._blocks)
+        shorter = [i for i, b in enumerate(blocks) if b.length * at.length_growth < now.value]
+        since = blocks[shorter[-1] :] if shorter else []
+        if len(since) < 2 or self.step - since[0].step < 2 * at.window:
+            return ""
+        grown = now.value - since[0].length
+        if grown < at.errors * now.error or self._rise(since) > at.doubt:
             return ""
         return (
-            f"responses have grown from {then.value:.4g} to {now.value:.4g} tokens since step "
-            f"{then.since} and the reward has not risen: length is being learnt for its own sake; "
+            f"responses have grown from {since[0].length:.4g} to {now.value:.4g} tokens since step "
+            f"{since[0].step:.0f} and the reward has not risen: length is learnt for its own sake; "
             "take the advantage dr_grpo with the aggregation constant, or reward over_length"
         )
 
-    def _format_over_accuracy(self) -> str:
+    def _format_over_accuracy(self, at: Thresholds) -> str:
         form, right = self._level("reward.format"), self._level("reward.accuracy")
-        then = self._accurate
-        if form is None or right is None or not {"reward.format", "reward.accuracy"} <= then.keys():
+        if form is None or right is None or self._best is None:
             return ""
-        rise = form.rise_from(then["reward.format"], self.limits.errors)
-        fall = -right.rise_from(then["reward.accuracy"], self.limits.errors)
-        if rise < self.limits.format_rise or fall < self.limits.accuracy_fall:
+        old_form, old_right = self._best
+        rise = form.rise_from(old_form, at.errors)
+        fall = -right.rise_from(old_right, at.errors)
+        if rise < at.format_rise or fall < at.accuracy_fall:
             return ""
         return (
-            f"since step {then['reward.accuracy'].since} format went from "
-            f"{then['reward.format'].value:.3f} to {form.value:.3f} and accuracy from "
-            f"{then['reward.accuracy'].value:.3f} to {right.value:.3f}: the policy is paid for its "
-            "looks; lower the weight of format, or learning_rate, or take more rollouts a step"
+            f"since step {old_form.step} format went from {old_form.value:.3f} to {form.value:.3f} "
+            f"and accuracy from {old_right.value:.3f} to {right.value:.3f}: the policy is paid for "
+            "its looks; lower the weight of format, or learning_rate, or take more rollouts a step"
         )
 
-    def _exploding_ratio(self) -> str:
-        ratio = self._typical("most_ratio")
-        if ratio <= self.limits.ratio:
+    def _exploding_ratio(self, at: Thresholds) -> str:
+        ratio = self._median("most_ratio", _FEW)
+        if ratio <= at.ratio:
             return ""
         return (
             f"in most of the last {_FEW} steps some token became over {ratio:.3g} times as likely "
@@ -262,21 +303,21 @@ class _Seen:
             "learning_rate, or take fewer minibatches"
         )
 
-    def _flat_groups(self) -> str:
+    def _flat_groups(self, at: Thresholds) -> str:
         level = self._level("flat_share")
-        if level is None or level.value < self.limits.flat_share or self._is_solved():
+        if level is None or level.value < at.flat_share or self._is_solved():
             return ""
         earned = self._level("reward.accuracy") or self._level("reward")
-        right = "" if earned is None else f" (they earn {earned.value:.2g} on average)"
+        right = "" if earned is None else f" ({earned.value:.2g} on average)"
         return (
-            f"for {self.limits.window} steps {level.value:.0%} of groups or so had responses that "
+            f"for {at.window} steps about {level.value:.0%} of groups had responses that "
             f"all earn the same{right}, which teaches nothing: take easier problems, a better "
             "start or a larger group_size, allow refills, and see that right answers are paid"
         )
 
-    def _judge_faults(self) -> str:
+    def _judge_faults(self, at: Thresholds) -> str:
         faults, responses = (sum(self._last(name)) for name in ("faults", "responses"))
-        if faults < self.limits.least_faults or faults < self.limits.fault_share * responses:
+        if faults < at.least_faults or faults < at.fault_share * responses:
             return ""
         return (
             f"the judge failed on {faults:.0f} of about {responses:.0f} responses in the last "
@@ -284,9 +325,9 @@ class _Seen:
             "grade some responses by hand, and look at its limits of time and memory"
         )
 
-    def _mismatch(self) -> str:
-        mean, largest = self._typical("mean_gap"), self._typical("largest_gap")
-        if mean <= self.limits.mean_gap and largest <= self.limits.largest_gap:
+    def _mismatch(self, at: Thresholds) -> str:
+        mean, largest = (self._median(name, _FEW) for name in ("mean_gap", "largest_gap"))
+        if mean <= at.mean_gap and largest <= at.largest_gap:
             return ""
         return (
             f"in most of the last {_FEW} steps log-probabilities of engine and trainer differed by "
@@ -309,47 +350,45 @@ class _Seen:
         values = self._last(name)
         if len(values) < self.limits.window:
             return None
-        error = _MEDIAN_ERROR * _spread(self._windows[name]) / math.sqrt(len(values))
-        return _Level(value=median(values), error=error, since=self.step)
+        error = self._median_error(name, len(values))
+        return _Level(value=median(values), error=error, step=self.step)
 
-    def _typical(self, name: str) -> float:
-        """The median over a few steps; 0 before there are as many."""
-        values = self._last(name)[-_FEW:]
-        return median(values) if len(values) == _FEW else 0.0
+    def _rise(self, blocks: Sequence[_Block]) -> float:
+        """Of the reward, by the slope of the line of least squares, in standard errors of it."""
+        middle = fmean(b.step for b in blocks)
+        rise = sum((b.step - middle) * b.reward for b in blocks)
+        spread = math.sqrt(sum((b.step - middle) ** 2 for b in blocks))
+        error = spread * self._median_error("reward", _BLOCK)
+        return rise / error if error else math.copysign(math.inf, rise) if rise else 0.0
+
+    def _median_error(self, name: str, count: int) -> float:
+        """Of a median over ``count`` steps, from the differences between neighbours."""
+        steps = [abs(b - a) for a, b in pairwise(self._windows[name])]
+        deviation = _NORMAL * median(steps) / math.sqrt(2)
+        return math.sqrt(math.pi / 2) * deviation / math.sqrt(count)
+
+    def _median(self, name: str, count: int) -> float:
+        """Over the last few steps; 0 before there are as many."""
+        values = self._last(name)[-count:]
+        return median(values) if len(values) == count else 0.0
 
     def _last(self, name: str) -> list[float]:
         return list(self._windows.get(name, ()))[-self.limits.window :]
 
 
-_FEW = 3  # steps of which two must agree
-_CHANCE = 2.0  # standard errors: a run is rather believed to progress than held to stand still
-_MEDIAN_ERROR = math.sqrt(math.pi / 2)  # of a median over that of a mean, for normal noise
+_BLOCK = 5  # steps of which two may be outliers
+_MOST_BLOCKS = 200
+_FEW = 5  # steps of which three must agree
+_NORMAL = 1.4826  # standard deviation over the median of the size, of normal noise
 _MAY_BE_INFINITE = frozenset({"most_ratio", "mean_gap", "largest_gap"})  # causes of their own
-_FOLLOWED = _MAY_BE_INFINITE | {
-    "entropy",
-    "faults",
-    "flat_share",
-    "length",
-    "responses",
-    "reward",
-    "reward.accuracy",
-    "reward.format",
-}
-
-
-def _has_risen(
-    name: str, now: Mapping[str, _Level], then: Mapping[str, _Level], errors: float
-) -> bool:
-    if name not in now:
-        return False
-    return name not in then or now[name].rise_from(then[name], errors) > 0
+_REWARDS = frozenset({"reward", "reward.accuracy", "reward.format"})
+_FOLLOWED = _MAY_BE_INFINITE | _REWARDS | {"entropy", "faults", "flat_share", "length", "responses"}
 
 
 def _numbers(facts: Facts) -> dict[str, float]:
     """Also those that JSON has no numbers for, which the record keeps as strings."""
-    found = {
-        name: number for name, value in facts.items() if (number := _number(value)) is not None
-    }
+    read = ((name, _number(value)) for name, value in facts.items())
+    found = {name: number for name, number in read if number is not None}
     if "faults" in found:
         found["responses"] = _num_responses(found)
     return found
@@ -364,10 +403,4 @@ def _number(value: Any) -> float | None:
 def _num_responses(facts: Mapping[str, float]) -> float:
     """About: from the mean length of those that were kept; none were if all judges failed."""
     length = facts.get("length", 0.0)
-    return max(facts["tokens"] / length if length > 0 else 0.0, facts["faults"])
-
-
-def _spread(values: Sequence[float]) -> float:
-    """The standard deviation of the noise, by the median of differences between neighbours."""
-    steps = [abs(b - a) for a, b in pairwise(values)]
-    return 1.4826 * median(steps) / math.sqrt(2)  # 1.4826: of normal noise, its deviation
+    return max(facts.get("tokens", 0.0) / length if length > 0 else 0.0, facts["faults"])

@@ -92,6 +92,7 @@ def _pretrain(stage: Pretrain, held: Held, task: Task) -> Work:
         learnt_from=stage.steps * tokens,
         prompt=(tokens - learnt) / len(documents),
         response=learnt / len(documents),
+        recompute=stage.recompute,
         batch=Batch(tokens=round(tokens * share), learnt=round(learnt * share), longest=longest),
     )
 
@@ -117,6 +118,7 @@ def _finetune(recipe: Recipe, stage: Finetune, held: Held, task: Callable[[str],
         learnt_from=stage.epochs * (prompt + response),
         prompt=prompt / rows,
         response=response / rows,
+        recompute=stage.recompute,
         batch=Batch(
             tokens=round(batch_tokens * share),
             learnt=round(stage.batch * response / rows * share),
@@ -138,6 +140,7 @@ def _reinforce(stage: ReinforceStage | DistilStage, prompts: Prompts) -> Work:
         prompt=prompts.mean,
         response=response,
         length=PROMPT_ROOM + stage.max_tokens,
+        recompute=stage.recompute,
         batch=Batch(
             tokens=count * stage.max_tokens + groups * prompts.longest,
             learnt=count * stage.max_tokens,

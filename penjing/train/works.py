@@ -113,7 +113,6 @@ def learner_of(stage: Trained, held: Held, seed: int, *, reads: bool = False) ->
         held.decoder,
         optimizer,
         stage.max_tokens_a_pass,
-        recompute=stage.recompute is True,
         balance=0.0 if adapter else stage.balance,  # no adapter's file could carry the biases
         numerics=stage.numerics,
     )

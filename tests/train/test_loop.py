@@ -1,5 +1,7 @@
 """Steps that are stopped and go on: the same state, the same record."""
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from penjing.train.loop import Interrupted, Loop
+from penjing.train.loop import Alarmed, Interrupted, Loop, forget_peak, peak_bytes
 from penjing.train.record import Facts, read_record
+from penjing.train.watch import Action, Cause
 
 
 class Walk:
     """Each step hangs on all before."""
 
     num_steps = 10
+    share = 1.0
 
     def __init__(self, falls_at: int | None = None) -> None:
         self.at_T = torch.zeros(3)
@@ -90,3 +94,103 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     walk = Walk(falls_at=0)
     Loop(tmp_path, 3).run(walk)
     assert walk.count == 10
+
+
+class Broken(Walk):
+    """Its loss is no number at one step, at the first so many tries."""
+
+    def __init__(self, at: int, times: int = 1) -> None:
+        super().__init__()
+        self._at, self._times = at, times
+        self.shares: list[float] = []
+
+    def step(self, number: int) -> Facts:
+        self.shares.append(self.share)
+        facts = dict(super().step(number))
+        if number == self._at and self._times:
+            self._times -= 1
+            facts["loss"] = math.nan
+        return facts
+
+
+def alarms(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+
+
+def test_a_watchdog_stops_a_run_and_names_the_cause(tmp_path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(Alarmed, match=r"was stopped; step 5: .*loss"):
+        Loop(tmp_path / "run", 3, tell=told.append).run(Broken(5))
+    (alarm,) = alarms(tmp_path / "run")
+    assert (alarm["step"], alarm["cause"], alarm["action"]) == (5, "not_finite", "stop")
+    assert "(stop)" in told[0]
+    again = Walk()
+    Loop(tmp_path / "run", 3).run(again)  # whatever was wrong is mended
+    assert again.count == 10
+    assert alarms(tmp_path / "run") == []  # step 5 was done again
+
+
+def test_a_warning_stops_nothing(tmp_path: Path) -> None:
+    walk = Broken(5)
+    Loop(tmp_path / "run", 3, watch={Cause.NOT_FINITE: Action.WARN}).run(walk)
+    assert walk.count == 10
+    assert [one["action"] for one in alarms(tmp_path / "run")] == ["warn"]
+
+
+def test_a_step_back_goes_on_from_the_snapshot_with_half_the_rate(tmp_path: Path) -> None:
+    straight, _ = whole(tmp_path / "straight")
+    walk = Broken(5)
+    back = {Cause.NOT_FINITE: Action.ROLL_BACK}
+    Loop(tmp_path / "run", 3, watch=back).run(walk)
+    assert walk.shares == [1.0] * 6 + [0.5] * 7  # steps 0 to 5, then again from 3
+    assert torch.equal(walk.at_T, straight.at_T)
+    assert [facts["step"] for facts in read_record(tmp_path / "run")] == list(range(10))
+
+
+def test_what_fails_again_and_again_is_stopped(tmp_path: Path) -> None:
+    back = {Cause.NOT_FINITE: Action.ROLL_BACK}
+    with pytest.raises(Alarmed, match="cannot go back further"):
+        Loop(tmp_path / "run", 3, watch=back).run(Broken(5, times=9))
+    with pytest.raises(Alarmed, match="cannot go back further"):  # before any snapshot
+        Loop(tmp_path / "early", 3, watch=back).run(Broken(1))
+
+
+def test_a_share_survives_a_stop(tmp_path: Path) -> None:
+    back = {Cause.NOT_FINITE: Action.ROLL_BACK}
+    calls: list[int] = []
+
+    def is_stopping() -> bool:
+        calls.append(1)
+        return len(calls) > 12
+
+    with pytest.raises(Interrupted):
+        Loop(tmp_path / "run", 3, watch=back, is_stopping=is_stopping).run(Broken(5))
+    again = Broken(99)
+    Loop(tmp_path / "run", 3).run(again)
+    assert set(again.shares) == {0.5}
+
+
+def test_what_is_reached_ends_a_stage_for_good(tmp_path: Path) -> None:
+    walk = Walk()
+    Loop(tmp_path / "run", 3, is_enough=lambda step: step == 4).run(walk)
+    assert walk.count == 4
+    again = Walk()
+    Loop(tmp_path / "run", 3).run(again)
+    assert again.count == 4
+    assert torch.equal(again.at_T, walk.at_T)
+
+
+def test_the_worst_case_comes_first_and_once(tmp_path: Path) -> None:
+    walk, seen = Walk(), []
+    Loop(tmp_path / "run", 3, prepare=lambda: seen.append(walk.count)).run(walk)
+    assert seen == [0]
+    Loop(tmp_path / "run", 3, prepare=lambda: seen.append(walk.count)).run(walk)
+    assert seen == [0]  # nothing is left to do
+
+
+def test_the_peak_is_forgotten() -> None:
+    big = torch.ones(40_000_000)
+    high = peak_bytes()
+    del big
+    forget_peak()
+    assert peak_bytes() < high - 100_000_000
