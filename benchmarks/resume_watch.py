@@ -19,11 +19,12 @@ from penjing.train.learner import Learner
 from penjing.train.optimizer import Optimizer
 from penjing.train.record import Record
 from penjing.train.texts import TraceBatches
+from penjing.train.works import Workshop
 
 ELSEWHERE = "between"  # making tasks and advantages, reading the recipe, all that is nowhere below
 PLACES: Mapping[str, tuple[type | ModuleType, str]] = {
-    "model": (Journey, "_start"),
-    "problems": (Journey, "_work"),
+    "model": (Journey, "_begun"),
+    "problems": (Workshop, "work"),
     "going on": (loop.Loop, "_resume"),
     "texts": (TraceBatches, "__call__"),
     "rollout": (Collector, "sample"),

@@ -20,6 +20,13 @@ from typing import Any, NamedTuple
 from penjing.errors import BadQuantity
 from penjing.train.record import Facts
 
+_FEW = 5  # steps, of which three must agree
+_MOST_BLOCKS = 200
+_NORMAL = 1.4826  # standard deviation over the median of the size, of normal noise
+_MAY_BE_INFINITE = frozenset({"most_ratio", "mean_gap", "largest_gap"})  # causes of their own
+_REWARDS = frozenset({"reward", "reward.accuracy", "reward.format"})
+_SIZES = frozenset({"entropy", "faults", "flat_share", "length", "responses"})
+
 
 class Cause(StrEnum):
     NOT_FINITE = "not_finite"
@@ -56,8 +63,8 @@ class Thresholds:
     doubt: float = 1.0  # standard errors of a rise of the reward that a run is given credit for
     patience: int = 50  # steps in which the reward must have risen, if the entropy is low
     solved: float = 0.9  # accuracy above which groups may be flat, and the policy sure of itself
-    # Rewards stop rising as entropy runs out (arXiv 2505.22617, R = b - a exp(H)). What is left of
-    # it at the end of a healthy run hangs on the task: quickstart's first RL goes down to a fifth.
+    # Rewards stop rising as entropy runs out, R = b - a exp(H), arXiv 2505.22617; a healthy run,
+    # quickstart's first RL, goes down to a fifth.
     entropy_share: float = 0.1
     # GRPO's division by length makes wrong responses longer, arXiv 2503.20783, section 3.1.
     length_growth: float = 2.0
@@ -77,7 +84,7 @@ class Thresholds:
             value = getattr(self, each.name)
             if not (math.isfinite(value) and value > 0):
                 raise BadQuantity(f"{each.name} is {value}; it must be finite and above 0")
-        for name, least in (("window", 4), ("length_growth", 1), ("ratio", 1)):
+        for name, least in (("window", _FEW), ("length_growth", 1), ("ratio", 1)):
             if getattr(self, name) < least:
                 raise BadQuantity(f"{name} is {getattr(self, name)}; it must be at least {least}")
         for name in ("solved", "entropy_share", "flat_share", "fault_share"):
@@ -104,7 +111,7 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """``text``: what was seen, since when, what it usually means, and what to try."""
+    """``text``: what was seen, since when, what it usually means, what to try; without the step."""
 
     step: int
     cause: Cause
@@ -142,7 +149,6 @@ class Watch:
             self._calm[cause] = 0 if text else self._calm[cause] + 1
             action = self._actions[cause]
             if text and cause not in raised and action is not Action.IGNORE:
-                text = f"step {step}: {text}"
                 alarms.append(Alarm(step=step, cause=cause, action=action, text=text))
         return alarms
 
@@ -162,7 +168,7 @@ class _Level:
 
 
 class _Block(NamedTuple):
-    """Medians over ``_BLOCK`` steps."""
+    """Medians over ``_FEW`` steps."""
 
     step: float  # the middle
     reward: float
@@ -193,7 +199,7 @@ class _Seen:
         groups = self._num_groups()
         if groups and "flat_groups" in self._facts:
             self._facts["flat_share"] = self._facts["flat_groups"] / groups
-        for name in _FOLLOWED & self._facts.keys():
+        for name in (_MAY_BE_INFINITE | _REWARDS | _SIZES) & self._facts.keys():
             value = self._facts[name]
             if math.isfinite(value) or (name in _MAY_BE_INFINITE and value == math.inf):
                 window = self._windows.setdefault(name, deque(maxlen=2 * self.limits.window))
@@ -223,13 +229,12 @@ class _Seen:
         form, right = self._level("reward.format"), self._level("reward.accuracy")
         if form and right and (self._best is None or right.value > self._best[1].value):
             self._best = form, right
-        if not {"reward", "length"} <= self._facts.keys():
+        if not all(math.isfinite(self._facts.get(n, math.nan)) for n in ("reward", "length")):
             return
         self._num_rewards += 1
-        if self._num_rewards % _BLOCK == 0:
-            reward, length = (self._median(name, _BLOCK) for name in ("reward", "length"))
-            middle = self.step - (_BLOCK - 1) / 2
-            self._blocks.append(_Block(middle, reward, length))
+        if self._num_rewards % _FEW == 0:
+            reward, length = self._recent("reward"), self._recent("length")
+            self._blocks.append(_Block(self.step - (_FEW - 1) / 2, reward, length))
 
     def _not_finite(self, _: Thresholds) -> str:
         odd = [
@@ -240,9 +245,8 @@ class _Seen:
         if not odd:
             return ""
         return (
-            f"{', '.join(odd)}, as after a learning rate too high or an overflow in low precision; "
-            "an update whose norm is not finite was left out: lower learning_rate or max_norm, or "
-            "go on from a snapshot of before"
+            f"{', '.join(odd)}, as after a learning rate too high or an overflow; an update with "
+            "no finite norm was left out: lower learning_rate, or go on from a snapshot of before"
         )
 
     def _entropy_collapse(self, at: Thresholds) -> str:
@@ -250,14 +254,14 @@ class _Seen:
         if now is None or first is None or self._is_solved():
             return ""
         recent = [b for b in self._blocks if b.step > self.step - at.patience]
-        is_short = self.step < at.patience or len(recent) < 2
+        is_early = len(recent) < max(at.patience // _FEW - 1, 2)
         has_left = now.value >= at.entropy_share * first.value
-        if has_left or is_short or self._rise(recent) > at.doubt:
+        if has_left or is_early or self._rise(recent) > at.doubt:
             return ""
         return (
             f"the entropy is {now.value:.2g} nats a token where it began with {first.value:.2g}, "
-            f"and the reward has not risen for {at.patience} steps: the policy no longer "
-            "explores; raise clip_high or temperature, or lower learning_rate"
+            f"and the reward has not risen for {at.patience} steps: the policy no longer explores; "
+            "raise clip_high or temperature, or lower learning_rate"
         )
 
     def _length_without_reward(self, at: Thresholds) -> str:
@@ -269,8 +273,8 @@ class _Seen:
         since = blocks[shorter[-1] :] if shorter else []
         if len(since) < 2 or self.step - since[0].step < 2 * at.window:
             return ""
-        grown = now.value - since[0].length
-        if grown < at.errors * now.error or self._rise(since) > at.doubt:
+        is_chance = now.value - since[0].length < at.errors * now.error
+        if is_chance or self._rise(since) > at.doubt:
             return ""
         return (
             f"responses have grown from {since[0].length:.4g} to {now.value:.4g} tokens since step "
@@ -294,7 +298,7 @@ class _Seen:
         )
 
     def _exploding_ratio(self, at: Thresholds) -> str:
-        ratio = self._median("most_ratio", _FEW)
+        ratio = self._recent("most_ratio")
         if ratio <= at.ratio:
             return ""
         return (
@@ -310,9 +314,9 @@ class _Seen:
         earned = self._level("reward.accuracy") or self._level("reward")
         right = "" if earned is None else f" ({earned.value:.2g} on average)"
         return (
-            f"for {at.window} steps about {level.value:.0%} of groups had responses that "
-            f"all earn the same{right}, which teaches nothing: take easier problems, a better "
-            "start or a larger group_size, allow refills, and see that right answers are paid"
+            f"for {at.window} steps about {level.value:.0%} of groups had responses that all earn "
+            f"the same{right}, which teaches nothing: take easier problems, a better start or a "
+            "larger group_size, allow refills, and see that right answers are paid"
         )
 
     def _judge_faults(self, at: Thresholds) -> str:
@@ -326,14 +330,13 @@ class _Seen:
         )
 
     def _mismatch(self, at: Thresholds) -> str:
-        mean, largest = (self._median(name, _FEW) for name in ("mean_gap", "largest_gap"))
+        mean, largest = (self._recent(name) for name in ("mean_gap", "largest_gap"))
         if mean <= at.mean_gap and largest <= at.largest_gap:
             return ""
         return (
             f"in most of the last {_FEW} steps log-probabilities of engine and trainer differed by "
-            f"{mean:.2g} nats on average and {largest:.2g} at most: they do not compute the same "
-            "policy; compute exactly, or correct by importance sampling, and see that temperature "
-            "and weights are the same"
+            f"{mean:.2g} nats on average and {largest:.2g} at most: these are two policies; see "
+            "that weights and temperature are the same, compute exactly, or correct by importance"
         )
 
     def _is_solved(self) -> bool:
@@ -358,7 +361,7 @@ class _Seen:
         middle = fmean(b.step for b in blocks)
         rise = sum((b.step - middle) * b.reward for b in blocks)
         spread = math.sqrt(sum((b.step - middle) ** 2 for b in blocks))
-        error = spread * self._median_error("reward", _BLOCK)
+        error = spread * self._median_error("reward", _FEW)
         return rise / error if error else math.copysign(math.inf, rise) if rise else 0.0
 
     def _median_error(self, name: str, count: int) -> float:
@@ -367,22 +370,13 @@ class _Seen:
         deviation = _NORMAL * median(steps) / math.sqrt(2)
         return math.sqrt(math.pi / 2) * deviation / math.sqrt(count)
 
-    def _median(self, name: str, count: int) -> float:
-        """Over the last few steps; 0 before there are as many."""
-        values = self._last(name)[-count:]
-        return median(values) if len(values) == count else 0.0
+    def _recent(self, name: str) -> float:
+        """The median over the last few steps; 0 before there are as many."""
+        values = self._last(name)[-_FEW:]
+        return median(values) if len(values) == _FEW else 0.0
 
     def _last(self, name: str) -> list[float]:
         return list(self._windows.get(name, ()))[-self.limits.window :]
-
-
-_BLOCK = 5  # steps of which two may be outliers
-_MOST_BLOCKS = 200
-_FEW = 5  # steps of which three must agree
-_NORMAL = 1.4826  # standard deviation over the median of the size, of normal noise
-_MAY_BE_INFINITE = frozenset({"most_ratio", "mean_gap", "largest_gap"})  # causes of their own
-_REWARDS = frozenset({"reward", "reward.accuracy", "reward.format"})
-_FOLLOWED = _MAY_BE_INFINITE | _REWARDS | {"entropy", "faults", "flat_share", "length", "responses"}
 
 
 def _numbers(facts: Facts) -> dict[str, float]:

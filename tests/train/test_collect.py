@@ -117,7 +117,7 @@ def test_faults_are_left_out_and_counted(engine: Callable[..., Engine]) -> None:
     assert everything.collect(0).groups == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("problems", 0), ("group_size", 1), ("refills", -1)])
+@pytest.mark.parametrize(("name", "value"), [("problems", 0), ("group_size", 0), ("refills", -1)])
 def test_sizes_that_make_no_sense(name: str, value: int) -> None:
     sizes = {"problems": 1, "group_size": 2, name: value}
     with pytest.raises(BadQuantity, match=f"{name} is {value}"):

@@ -65,7 +65,7 @@ def test_a_shortfall_is_an_error_that_adds_up() -> None:
     require_room(Forecast(stage="s", seconds=1, footprint=footprint), "less")
     short = Forecast(stage="s", seconds=1, footprint=footprint, shortfall_bytes=2e9)
     with pytest.raises(
-        DoesNotFit, match=r"stage s takes 17\.0 GB \(weights 4\.0 GB.*less"
+        DoesNotFit, match=r"stage s takes 15\.8 GiB \(weights 3\.7 GiB.*less"
     ) as error:
         require_room(short, "less")
     assert error.value.shortfall_bytes == 2e9

@@ -161,7 +161,7 @@ def test_every_stage_leaves_what_it_should(straight: Path) -> None:
     assert record[-1]["loss"] < record[0]["loss"] / 2
     for name in ("base", "zero", "tuned"):
         model = transformers.AutoModelForCausalLM.from_pretrained(straight / name / "checkpoint")
-        assert model.config.vocab_size == 306
+        assert model.config.vocab_size == 475
         done = json.loads((straight / name / "done.json").read_text(encoding="utf-8"))
         assert done["measures"]["num_samples"] == 8
         assert len(read_run(straight / name / "evaluation")[1]) == 8

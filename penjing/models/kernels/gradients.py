@@ -128,13 +128,15 @@ def rope(
 
 
 def silu_mul(grad: Tensor, needs: Sequence[bool], x_TF: Tensor) -> Gradients:
-    """Of silu(gate) * up."""
+    """Of silu(gate) * up, written into its place."""
     gate, up = x_TF.float().chunk(2, -1)
     wide = grad.float()
-    s = torch.sigmoid(gate)
-    silu = gate * s
-    of_gate = (wide * up).mul_(s.addcmul(silu, 1 - s))  # silu' = s + silu (1 - s)
-    return (torch.cat((of_gate, wide * silu), -1).to(x_TF.dtype),)
+    out = torch.empty(x_TF.shape, dtype=torch.float32, device=x_TF.device)
+    of_gate, of_up = out.chunk(2, -1)
+    torch.mul(wide, up, out=of_gate)
+    torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=of_gate)
+    torch.ops.aten.silu.out(gate, out=of_up).mul_(wide)
+    return (out.to(x_TF.dtype),)
 
 
 def sigmoid(grad: Tensor, needs: Sequence[bool], x: Tensor) -> Gradients:

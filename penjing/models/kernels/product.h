@@ -6,10 +6,11 @@
 #include "dot.h"
 #include "pool.h"
 
-constexpr int PANEL_N = 24;          // rows of w in one piece of work
+constexpr int PANEL_N = 48;          // rows of w in one piece of work
 constexpr int HELD_N = 2 * TILE_N;   // of them, those that a thread holds in its first cache
 constexpr int PANEL_M = 64;          // rows of x that pass over it before the next ones do
 constexpr int STREAM_M = 3 * TILE_M; // up to so many rows, converting w anew costs less than storing
+constexpr int64_t LEFT_BYTES = 1 << 19; // of rows of x, which stay in the second cache while w passes
 
 // out[m] = x[m] @ w.T (+ bias) (+ residual[m]); x[m] is row index[m] of x where there is an index.
 template <class T, class O>
@@ -39,9 +40,9 @@ struct Panel {
     Panel(const Product<T, O>& p, const L* left, int64_t ldl, int n0)
         : p(p), left(left), ldl(ldl), n0(n0), n(std::min(PANEL_N, p.n - n0)) {}
 
-    void run() {
-        for (int m0 = 0; m0 < p.m; m0 += PANEL_M) {
-            int m = std::min(PANEL_M, p.m - m0);
+    void run(int begin, int end) {
+        for (int m0 = begin; m0 < end; m0 += PANEL_M) {
+            int m = std::min(PANEL_M, end - m0);
             memset(sums, 0, sizeof(float) * m * PANEL_N);
             for (int j = 0; j < n; j += HELD_N)
                 for (int at = 0; at < p.k; at += BLOCK_K)
@@ -102,6 +103,25 @@ struct Panel {
     }
 };
 
+struct Piece {
+    int product, n, m, rows;
+};
+
+// Panels of w for some rows of x, then the same panels for the next rows.
+template <class T, class O>
+static void pieces_of(const std::vector<Product<T, O>>& list, int value_bytes,
+                      std::vector<Piece>& pieces) {
+    pieces.clear();
+    for (int i = 0; i < (int)list.size(); i++) {
+        const Product<T, O>& p = list[i];
+        const int64_t held = LEFT_BYTES / value_bytes / std::max(1, p.k) / PANEL_M;
+        const int most = PANEL_M * (int)std::min<int64_t>(1 << 20, std::max<int64_t>(1, held));
+        for (int m = 0; m < p.m; m += most)
+            for (int n = 0; n < p.n; n += PANEL_N)
+                pieces.push_back({i, n, m, std::min(most, p.m - m)});
+    }
+}
+
 // All products of a list; every x is a part of the `rows` rows of `width` values from list[0].x on.
 template <class T, class O>
 static void multiply(const std::vector<Product<T, O>>& list, int64_t rows, int64_t width,
@@ -109,17 +129,15 @@ static void multiply(const std::vector<Product<T, O>>& list, int64_t rows, int64
     typedef typename LeftOf<T>::type L;
     constexpr bool same = sizeof(L) == sizeof(T);
     static thread_local std::vector<float> kept;
-    static thread_local std::vector<std::pair<int, int>> kept_panels;
-    std::vector<std::pair<int, int>>& panels = kept_panels;
-    panels.clear();
-    for (int i = 0; i < (int)list.size(); i++)
-        for (int n = 0; n < list[i].n && list[i].m; n += PANEL_N) panels.push_back({i, n});
+    static thread_local std::vector<Piece> kept_pieces;
+    std::vector<Piece>& pieces = kept_pieces;
+    pieces_of(list, sizeof(L), pieces);
     const T* x = list[0].x;
     const int64_t ldx = list[0].ldx, ldl = same ? ldx : width;
     if (!same && (int64_t)kept.size() < rows * width) kept.resize(rows * width);
     float* wide = kept.data();
     const L* left = same ? (const L*)x : (const L*)wide;
-    const int share = std::max<int>(1, panels.size() / (8 * threads));
+    const int share = std::max<int>(1, pieces.size() / (8 * threads));
     if (!same)
         share_out(rows, 8, threads, [&](int begin, int end) {
             for (int64_t row = begin; row < end; row++)
@@ -127,10 +145,11 @@ static void multiply(const std::vector<Product<T, O>>& list, int64_t rows, int64
                     store_up_to(wide + row * width + i, load_up_to(x + row * ldx + i, width - i),
                                 width - i);
         });
-    share_out(panels.size(), share, threads, [&](int begin, int end) {
+    share_out(pieces.size(), share, threads, [&](int begin, int end) {
         for (int i = begin; i < end; i++) {
-            const Product<T, O>& p = list[panels[i].first];
-            Panel<L, T, O>(p, left + (p.x - x), ldl, panels[i].second).run();
+            const Piece& piece = pieces[i];
+            const Product<T, O>& p = list[piece.product];
+            Panel<L, T, O>(p, left + (p.x - x), ldl, piece.n).run(piece.m, piece.m + piece.rows);
         }
     });
 }
