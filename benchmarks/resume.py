@@ -330,7 +330,7 @@ def outdated(snapshots: Path) -> list[Path]:
 def visible(folder: Path) -> Iterator[Path]:
     passed_over = outdated(folder) if folder.name == "snapshots" else []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path in passed_over:
+        if path.name.startswith(".") or path.name == "events" or path in passed_over:
             continue
         if path.is_dir():
             yield from visible(path)

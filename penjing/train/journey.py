@@ -36,6 +36,7 @@ from penjing.tasks.template import Style, Template
 from penjing.train.accuracy import sampled_accuracy
 from penjing.train.adapter_files import save_adapter
 from penjing.train.algorithm import sampling_of
+from penjing.train.board import event_files
 from penjing.train.contents import Recipe, TaskChoice, ThinkTokens
 from penjing.train.explain import explained
 from penjing.train.forecast import recomputes
@@ -200,6 +201,7 @@ class Journey:
             tell=self.tell,
             is_stopping=self.is_stopping,
             watch=stage.watch,
+            boards=lambda first: [event_files(folder / "events", first)],
             is_enough=self._until(stage, held),
         )
         work = self._workshop.work(stage, held)

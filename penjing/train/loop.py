@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from penjing.errors import RequestError
+from penjing.train.board import Board
 from penjing.train.record import Facts, Record, read_record
 from penjing.train.snapshot import Snapshot, latest_snapshot, save_snapshot, tidy
 from penjing.train.watch import Action, Alarm, Cause, Watch
@@ -38,16 +39,6 @@ class Stepped(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """What ``state`` gave."""
-
-
-class Board(Protocol):
-    """Where else steps are shown: TensorBoard, say."""
-
-    def add(self, facts: Facts, times: Facts) -> None:
-        """One step."""
-
-    def close(self) -> None:
-        """No more steps."""
 
 
 class Interrupted(Exception):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import assert_never
 
@@ -24,7 +25,7 @@ from penjing.train.stages import (
     ReinforceStage,
     Reject,
 )
-from penjing.train.texts import TraceBatches
+from penjing.train.texts import TraceBatches, read_documents
 
 _SAMPLED = 64  # problems whose lengths stand for all
 _YIELD = 0.75  # of the problems of a rejection that leave rows
@@ -104,6 +105,11 @@ def _finetune(recipe: Recipe, stage: Finetune, held: Held, task: Callable[[str],
     for name in stage.data:
         source = sources.get(name)
         if source is None:
+            documents = read_documents(held, [Path(name)])
+            rows += len(documents)
+            response += sum(one.num_learnt for one in documents)
+            prompt += sum(len(one.ids) - one.num_learnt for one in documents)
+            longest = max(longest, *(len(one.ids) for one in documents))
             continue
         kept = source.problems * source.keep * _YIELD
         prompts = prompts_of(held, task(source.task))

@@ -1,5 +1,7 @@
 """Work is what the stages then do."""
 
+from pathlib import Path
+
 import pytest
 
 from penjing.tasks.problem import Split
@@ -8,6 +10,7 @@ from penjing.train.footprint import Batch
 from penjing.train.journey import made_task
 from penjing.train.models import PROMPT_ROOM, Held, new_model
 from penjing.train.recipe import Evaluation, Finetune, Pretrain, ReinforceStage, Reject, read_recipe
+from penjing.train.texts import read_documents
 from penjing.train.workload import evaluation_work, prompts_of, work_of, worst_case
 from tests.train.test_journey import TEXT
 
@@ -86,3 +89,16 @@ def test_the_worst_case_fills_a_piece() -> None:
     assert [len(one.ids) for one in found] == [20] * 5
     assert sum(one.num_learnt for one in found) == 60
     assert [len(one.ids) for one in worst_case(Batch(tokens=5, learnt=4, longest=20), 8)] == [8]
+
+
+def test_files_are_counted_as_they_are(held: Held, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "1 + 2", "response": "3"}\n{"prompt": "7", "response": "70"}\n')
+    tuned = STAGES["tuned"].model_copy(update={"data": [str(path)]})
+    assert isinstance(tuned, Finetune)
+    found = work_of(RECIPE, tuned, held, task)
+    documents = read_documents(held, [path])
+    tokens = sum(len(one.ids) for one in documents)
+    assert found.learnt_from == tuned.epochs * tokens
+    assert found.batch is not None
+    assert found.batch.longest == max(len(one.ids) for one in documents)
