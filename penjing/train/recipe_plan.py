@@ -9,6 +9,7 @@ from penjing.models.parameters import count_parameters
 from penjing.tasks.task import Task
 from penjing.train.contents import Recipe
 from penjing.train.forecast import Forecast, Rates, Work, forecast, measure_rates, require_room
+from penjing.train.loop import forget_peak
 from penjing.train.models import Held, device
 from penjing.train.stages import AnyStage, ReinforceStage, Reject
 from penjing.train.workload import evaluation_work, work_of
@@ -29,10 +30,12 @@ def plan_recipe(
         works = {stage.name: work_of(recipe, stage, held, task) for stage in own}
         asked = recipe.evaluation
         evaluated = None if asked is None else evaluation_work(asked, held, task)
+        forget_peak()  # what was drawn to count prompts is no part of the run
         for stage in own:
             one = forecast(stage.name, works[stage.name], None, held, Rates(generate=0, learn=0))
             require_room(one, _largest(stage, one))
         rates = measure_rates(held, _typical(works.values(), evaluated))
+        forget_peak()
         for stage in own:
             measured = None if isinstance(stage, Reject) else evaluated
             found[stage.name] = forecast(stage.name, works[stage.name], measured, held, rates)

@@ -275,7 +275,7 @@ class _Seen:
         if len(since) < 2 or self.step - since[0].step < 2 * at.window:
             return ""
         is_chance = now.value - since[0].length < at.errors * now.error
-        if is_chance or self._rise(since) > at.doubt:
+        if is_chance :
             return ""
         return (
             f"responses have grown from {since[0].length:.4g} to {now.value:.4g} tokens since step "
