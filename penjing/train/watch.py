@@ -275,7 +275,7 @@ class _Seen:
         if len(since) < 2 or self.step - since[0].step < 2 * at.window:
             return ""
         is_chance = now.value - since[0].length < at.errors * now.error
-        if is_chance :
+        if is_chance or self._rise(since) > at.doubt:
             return ""
         return (
             f"responses have grown from {since[0].length:.4g} to {now.value:.4g} tokens since step "
@@ -396,4 +396,4 @@ def _number(value: Any) -> float | None:
 def _num_responses(facts: Mapping[str, float]) -> float:
     """About: from the mean length of those that were kept; none were if all judges failed."""
     length = facts.get("length", 0.0)
-    return max(facts.get("tokens", 0.0) / length if length > 0 else 0.0, facts["faults"])
+    return max(0.0, facts["faults"])

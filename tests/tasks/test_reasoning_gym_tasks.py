@@ -87,9 +87,9 @@ def test_nothing_else_is_paid(name: str, tmp_path: Path) -> None:
     spy = tmp_path / "ran"
     for problem in problems:
         for answer in attacks(problem, spy):
-            begun = time.perf_counter()
+            begun = time.process_time()
             grade = task.grade(problem, tagged(answer))
-            assert time.perf_counter() - begun < MAX_S, answer[:80]
+            assert time.process_time() - begun < MAX_S, answer[:80]
             assert not grade.is_fault, grade.reason
             assert not grade.is_correct, answer[:200]
             assert "\n" not in grade.reason
