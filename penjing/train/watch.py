@@ -61,7 +61,7 @@ class Thresholds:
     window: int = 10  # steps of a level; up to 4 of 10 may be outliers
     errors: float = 4.0  # standard errors; chance passes it once in 30,000
     doubt: float = 1.0  # standard errors of a rise of the reward that a run is given credit for
-    patience: int = 50  # steps, or a quarter of the run, in which the reward must have risen
+    patience: int = 50  # steps in which the reward must have risen, if the entropy is low
     solved: float = 0.9  # accuracy above which groups may be flat, and the policy sure of itself
     # Rewards stop rising as entropy runs out, R = b - a exp(H), arXiv 2505.22617; a healthy run,
     # quickstart's first RL, goes down to a fifth.
@@ -253,15 +253,14 @@ class _Seen:
         now, first = self._level("entropy"), self._entropy
         if now is None or first is None or self._is_solved():
             return ""
-        patience = max(at.patience, self.step // 4)  # a slow run is given more
-        recent = [b for b in self._blocks if b.step > self.step - patience]
+        recent = [b for b in self._blocks if b.step > self.step - at.patience]
         is_early = len(recent) < max(at.patience // _FEW - 1, 2)
         has_left = now.value >= at.entropy_share * first.value
         if has_left or is_early or self._rise(recent) > at.doubt:
             return ""
         return (
             f"the entropy is {now.value:.2g} nats a token where it began with {first.value:.2g}, "
-            f"and the reward has not risen for {patience} steps: the policy no longer explores; "
+            f"and the reward has not risen for {at.patience} steps: the policy no longer explores; "
             "raise clip_high or temperature, or lower learning_rate"
         )
 
@@ -384,7 +383,9 @@ def _numbers(facts: Facts) -> dict[str, float]:
     """Also those that JSON has no numbers for, which the record keeps as strings."""
     read = ((name, _number(value)) for name, value in facts.items())
     found = {name: number for name, number in read if number is not None}
-    return found | ({"responses": _num_responses(found)} if "faults" in found else {})
+    if "faults" in found:
+        found["responses"] = _num_responses(found)
+    return found
 
 
 def _number(value: Any) -> float | None:
@@ -396,4 +397,4 @@ def _number(value: Any) -> float | None:
 def _num_responses(facts: Mapping[str, float]) -> float:
     """About: from the mean length of those that were kept; none were if all judges failed."""
     length = facts.get("length", 0.0)
-    return max(0.0, facts["faults"])
+    return max(facts.get("tokens", 0.0) / length if length > 0 else 0.0, facts["faults"])
