@@ -29,7 +29,7 @@ PLACES: Mapping[str, tuple[type | ModuleType, str]] = {
     "texts": (TraceBatches, "__call__"),
     "rollout": (Collector, "sample"),
     "scoring": (Learner, "score"),
-    "forward": (Learner, "_scores"),
+    "forward": (Learner, "scores"),
     "backward": (learner, "_backward"),
     "optimizer": (Optimizer, "step"),
     "record": (Record, "append"),

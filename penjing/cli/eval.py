@@ -144,7 +144,8 @@ def _evaluated(arguments: argparse.Namespace) -> Answer:
             )
         except KeyboardInterrupt:
             progress.end()
-            _say(f"{len(store.samples):,} samples are kept in {folder}; the same command goes on")
+            num_kept = len(read_run(folder)[1])  # also one that was cut off from the count
+            _say(f"{num_kept:,} samples are kept in {folder}; the same command goes on")
             raise
         progress.end()
         samples = list(store.samples)

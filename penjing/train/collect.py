@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from penjing.engine.completion import Completion, Finish
 from penjing.engine.engine import Engine
@@ -12,6 +13,7 @@ from penjing.tasks.problem import Problem
 from penjing.tasks.reward import Reward, RewardConfig, reward
 from penjing.tasks.task import Task
 from penjing.tasks.template import begins_in_thinking
+from penjing.train.scores import Document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,21 @@ class Rollout:
     @property
     def is_truncated(self) -> bool:
         return self.completion.finish is Finish.LENGTH
+
+    @property
+    def document(self) -> Document:
+        """To learn from: what the engine was free to choose."""
+        done = self.completion
+        free = tuple(not forced for forced in done.is_forced)
+        given = (False,) * len(done.prompt_ids)
+        return Document(ids=done.prompt_ids + done.ids, is_learnt=given + free)
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The engine's, of the learnt tokens of ``document``; in nats."""
+        done = self.completion
+        pairs = zip(done.logprobs, done.is_forced, strict=True)
+        return tuple(score for score, is_forced in pairs if not is_forced)
 
     @property
     def total(self) -> float:
@@ -149,6 +166,16 @@ class Collector:
             begins_in_thinking=begins_in_thinking(prompt),
         )
         return Rollout(problem=problem, completion=completion, response=response, reward=earned)
+
+
+def of_rollouts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What there is to say of responses, whatever they are for."""
+    return {
+        "length": fmean(len(one.completion.ids) for one in rollouts),
+        "thinking": fmean(one.completion.num_thinking for one in rollouts),
+        "thinks": fmean(one.completion.num_thinking > 0 for one in rollouts),
+        "truncated": fmean(one.is_truncated for one in rollouts),
+    }
 
 
 def _tokens(group: Group) -> int:

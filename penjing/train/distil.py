@@ -23,12 +23,12 @@ from penjing.models.tokenizer import Tokenizer
 from penjing.train.aggregation import Aggregation, token_weights
 from penjing.train.balance import Balancer
 from penjing.train.clip import Clip, Ppo
-from penjing.train.collect import Collector, Rollout
-from penjing.train.learner import Learner, pieces
+from penjing.train.collect import Collector, Rollout, of_rollouts
+from penjing.train.learner import Learner, minibatches, pieces
 from penjing.train.policy_loss import PolicyLoss, Tokens, policy_loss
 from penjing.train.record import Facts
 from penjing.train.schedule import Schedule
-from penjing.train.scores import Document, scores
+from penjing.train.scores import Document
 from penjing.train.segments import Segments
 
 
@@ -103,7 +103,9 @@ class Distil:
         self.next_problem += count
         rollouts = [one for group in groups for one in group]
         graded = self._graded(rollouts)
-        tallies = [self._update(part, rate) for part in self._parts(graded, number)]
+        drawn = sample_seed(self.seed, "minibatches", number)
+        parts = minibatches(graded, self.config.minibatches, drawn)
+        tallies = [self._update(part, rate) for part in parts]
         gaps = [abs(r - o) for one in graded for r, o in zip(one.rollout, one.old, strict=True)]
         return {
             **_of_rollouts(rollouts),
@@ -121,8 +123,8 @@ class Distil:
         self.next_problem = facts["next_problem"]
 
     def _graded(self, rollouts: Sequence[Rollout]) -> list[Graded]:
-        documents = [_document(one) for one in rollouts]
-        sampled = [_free_logprobs(one) for one in rollouts]
+        documents = [one.document for one in rollouts]
+        sampled = [one.scores for one in rollouts]
         is_exact = self.collector.engine.numerics is Numerics.EXACT  # then they are the same bits
         old = sampled if is_exact else self.learner.score(documents)
         is_full = self.config.form is Form.FULL  # which asks the teacher for more, in pieces
@@ -131,14 +133,6 @@ class Distil:
             Graded(document=d, rollout=r, old=o, teacher=t)
             for d, r, o, t in zip(documents, sampled, old, teacher, strict=True)
         ]
-
-    def _parts(self, graded: Sequence[Graded], number: int) -> list[Sequence[Graded]]:
-        count = min(self.config.minibatches, len(graded))
-        if count == 1:
-            return [graded]
-        drawn = torch.Generator().manual_seed(sample_seed(self.seed, "minibatches", number))
-        order = torch.randperm(len(graded), generator=drawn).tolist()
-        return [[graded[i] for i in order[k::count]] for k in range(count)]
 
     def _update(self, graded: Sequence[Graded], rate: float) -> "_Tally":
         """In pieces, as ``Learner`` does."""
@@ -169,10 +163,8 @@ class Distil:
                 assert_never(self.config.form)
 
     def _sampled_loss(self, piece: Sequence[Graded], weights_X: Tensor, tally: "_Tally") -> Tensor:
-        documents, student = [one.document for one in piece], self.learner
-        arithmetic = _arithmetic(student.decoder)
-        found = scores(student.decoder, documents, arithmetic, recompute=student.recompute)
-        tokens = graded_tokens(piece, found.logprobs_X.cpu(), weights_X)
+        found = self.learner.scores([one.document for one in piece])
+        tokens = graded_tokens(piece, found.logprobs_X, weights_X)
         loss = policy_loss(tokens, PolicyLoss(clip=self.config.clip))
         tally.take(-tokens.advantages_T, found.entropy_X)
         tally.num_clipped += loss.num_clipped
@@ -262,9 +254,7 @@ def _of_rollouts(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     return {
         "tokens": sum(len(one.completion.ids) for one in rollouts),
         **({"reward": fmean(sound)} if sound else {}),
-        "length": fmean(len(one.completion.ids) for one in rollouts),
-        "thinks": fmean(one.completion.num_thinking > 0 for one in rollouts),
-        "truncated": fmean(one.is_truncated for one in rollouts),
+        **of_rollouts(rollouts),
     }
 
 
@@ -277,20 +267,6 @@ def _of_updates(tallies: Sequence[_Tally]) -> dict[str, Any]:
         "entropy": sum(one.entropy for one in tallies) / count,
         "clipped": sum(one.num_clipped for one in tallies) / count,
     }
-
-
-def _document(rollout: Rollout) -> Document:
-    done = rollout.completion
-    free = tuple(not forced for forced in done.is_forced)
-    return Document(
-        ids=done.prompt_ids + done.ids, is_learnt=(False,) * len(done.prompt_ids) + free
-    )
-
-
-def _free_logprobs(rollout: Rollout) -> tuple[float, ...]:
-    done = rollout.completion
-    pairs = zip(done.logprobs, done.is_forced, strict=True)
-    return tuple(score for score, forced in pairs if not forced)
 
 
 def _arithmetic(decoder: Decoder) -> Arithmetic:

@@ -19,6 +19,7 @@ from penjing.models.config import (
 )
 from penjing.models.kernels.padded import MOST_TOKENS
 from penjing.models.parameters import count_parameters
+from penjing.train.lora import LoraConfig, find_targets
 from penjing.train.scores import LOGIT_VALUES
 
 WIDE = 4  # bytes of fp32: logits, masters, moments
@@ -41,19 +42,23 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes by kind. ``engine``: cache and buffers of rollouts; ``base``: before any model."""
+    """Bytes by kind. ``engine``: cache and buffers of rollouts; ``base``: before any model.
+
+    ``frozen``: what an adapter keeps of the matrices that it adapts.
+    """
 
     base: float = 0.0
     weights: float
     gradients: float
     optimizer: float
     reference: float = 0.0
+    frozen: float = 0.0
     activations: float
     engine: float = 0.0
 
     @property
     def total(self) -> float:
-        kinds = (self.weights, self.gradients, self.optimizer, self.reference)
+        kinds = (self.weights, self.gradients, self.optimizer, self.reference, self.frozen)
         return self.base + sum(kinds) + self.activations + self.engine
 
 
@@ -64,22 +69,35 @@ def training_footprint(
     value_bytes: int = WIDE,
     recompute: bool = False,
     has_reference: bool = False,
-    trained: float | None = None,
+    adapter: LoraConfig | None = None,
 ) -> Footprint:
-    """``value_bytes`` of a weight and an activation; ``trained``: parameters that learn, or all.
+    """``value_bytes`` of a weight and an activation. All weights learn, or an adapter.
 
     Weights narrower than fp32 have masters of it; AdamW has two moments: 16 bytes a parameter in
     all for bf16 with fp32 masters, as for fp32 (Rajbhandari et al., arXiv 1910.02054, 3.1).
     """
-    parameters = float(count_parameters(config).total)
-    learning = parameters if trained is None else trained
-    masters = WIDE if value_bytes < WIDE else 0
+    weights = float(count_parameters(config).total) * value_bytes
+    activations = activation_bytes(config, batch, value_bytes, recompute=recompute)
+    reference = weights if has_reference else 0.0
+    if adapter is None:
+        masters = WIDE if value_bytes < WIDE else 0
+        return Footprint(
+            weights=weights,
+            gradients=weights,
+            optimizer=weights / value_bytes * (2 * WIDE + masters),
+            reference=reference,
+            activations=activations,
+        )
+    sizes = [target.num_values(adapter.rank) for target in find_targets(config, adapter)]
+    factors = sum(values for _, values in sizes) * WIDE
+    largest = max(matrix for matrix, _ in sizes) * value_bytes  # one gradient at a time
     return Footprint(
-        weights=parameters * value_bytes,
-        gradients=learning * value_bytes,
-        optimizer=learning * (2 * WIDE + masters),
-        reference=parameters * value_bytes if has_reference else 0.0,
-        activations=activation_bytes(config, batch, value_bytes, recompute=recompute),
+        weights=weights,
+        gradients=factors + largest,
+        optimizer=3 * factors,  # the factors and their moments
+        reference=reference,
+        frozen=sum(matrix for matrix, _ in sizes) * value_bytes,
+        activations=activations,
     )
 
 

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from penjing.engine.load import available_bytes, held_bytes
 from penjing.engine.sampling import Sampling
 from penjing.errors import DoesNotFit
+from penjing.models.parameters import count_parameters
 from penjing.train.footprint import Batch, Footprint, training_footprint
 from penjing.train.learner import Learner
+from penjing.train.lora import LoraConfig
 from penjing.train.models import MAX_SEQUENCES, Held
 from penjing.train.optimizer import AdamW, Optimizer
 from penjing.train.scores import Document
@@ -37,6 +39,7 @@ class Work:
     batch: Batch | None = None  # the largest piece of a step
     has_reference: bool = False
     recompute: Literal["auto"] | bool = False
+    adapter: LoraConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +80,11 @@ def forecast(stage: str, work: Work, evaluation: Work | None, held: Held, rates:
 
 def footprint_of(work: Work, held: Held) -> Footprint:
     """Beside what the process holds before any model: its base."""
-    like = held.decoder.embedding
-    batch = work.batch or Batch(tokens=0, learnt=0, longest=0)
-    found = training_footprint(
-        held.decoder.config,
-        batch,
-        value_bytes=like.element_size(),
-        recompute=recomputes(work, held),
-        has_reference=work.has_reference,
-        trained=None if work.batch else 0.0,
-    )
-    engine = 0.0
+    like, engine = held.decoder.embedding, 0.0
     if work.generated:
         plan = held.plan(work.length)
         engine = plan.cache_bytes + plan.buffer_bytes
+    found = _trained(work, held, recompute=recomputes(work, held))
     return replace(found, engine=engine, base=held_bytes(like.device))
 
 
@@ -98,10 +92,23 @@ def recomputes(work: Work, held: Held) -> bool:
     """Whether activations are made twice: asked for, or where they would not fit."""
     if work.recompute != "auto":
         return work.recompute
-    like = held.decoder.embedding
-    batch = work.batch or Batch(tokens=0, learnt=0, longest=0)
-    kept = training_footprint(held.decoder.config, batch, value_bytes=like.element_size())
-    return kept.total > available_bytes(like.device)
+    kept = _trained(work, held, recompute=False)
+    return kept.total > available_bytes(held.decoder.embedding.device)
+
+
+def _trained(work: Work, held: Held, *, recompute: bool) -> Footprint:
+    value_bytes = held.decoder.embedding.element_size()
+    if work.batch is None:  # nothing is learnt
+        weights = count_parameters(held.decoder.config).total * value_bytes
+        return Footprint(weights=float(weights), gradients=0.0, optimizer=0.0, activations=0.0)
+    return training_footprint(
+        held.decoder.config,
+        work.batch,
+        value_bytes=value_bytes,
+        recompute=recompute,
+        has_reference=work.has_reference,
+        adapter=work.adapter,
+    )
 
 
 def require_room(found: Forecast, largest: str) -> None:

@@ -82,20 +82,16 @@ class Journey:
         """What ``done.json`` of each stage says. Raises ``Interrupted`` when it was stopped."""
         self._require_ours()
         self._require_data()
-        stages = self.plan()
-        self._claim(stages)
+        is_begun = (self.folder / "run.json").exists()
+        stages = _read(self.folder / "plan.json")["stages"] if is_begun else self.plan()
+        if not is_begun:
+            self._claim(stages)
         self.planned(stages)
         predicted = {one["stage"]: one for one in stages}
         return [self._stage(stage, predicted[stage.name]) for stage in self.recipe.stages]
 
     def plan(self) -> list[Mapping[str, Any]]:
-        """What each stage will take: kept beside the run, so that it is said once.
-
-        Raises ``DoesNotFit``.
-        """
-        path = self.folder / "plan.json"
-        if path.exists():
-            return list(_read(path)["stages"])
+        """What each stage will take; raises ``DoesNotFit``."""
         require_trainable(self.recipe)
         forget_peak()
         with TemporaryDirectory() as scratch:
@@ -133,8 +129,6 @@ class Journey:
             ],
             "explained": [one.to_json() for one in explained(self.recipe, self.seed)],
         }
-        if (self.folder / "run.json").exists():
-            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "recipe.toml").write_text(self.recipe.text, encoding="utf-8")
@@ -170,7 +164,7 @@ class Journey:
         _write(done, facts)
         return _read(done)
 
-    def _begun(self, name: str, stage: AnyStage | None = None) -> Held:
+    def _begun(self, name: str, stage: AnyStage) -> Held:
         """What a stage left, or a model as no stage has touched it; in the dtype of ``stage``."""
         dtype = _DTYPES[stage.dtype] if isinstance(stage, Trained) else torch.float32
         own = self.folder / name / "checkpoint"
@@ -220,7 +214,7 @@ class Journey:
 
     @property
     def _workshop(self) -> Workshop:
-        return Workshop(seed=self.seed, task=self._task, data=self._data, start=self._begun)
+        return Workshop(seed=self.seed, task=self._task, data=self._data, begun=self._begun)
 
     def _until(self, stage: Trained, held: Held) -> Callable[[int], bool]:
         """Whether what the stage is trained for is reached, asked after each step."""

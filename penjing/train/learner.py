@@ -84,7 +84,7 @@ class Learner:
         """Log-probabilities of each document's learnt tokens, in nats."""
         found: list[tuple[float, ...]] = []
         for piece in pieces(documents, [len(one.ids) for one in documents], self.max_tokens):
-            logprobs_X = self._scores(piece).logprobs_X
+            logprobs_X = self.scores(piece).logprobs_X
             parts = logprobs_X.split([one.num_learnt for one in piece])
             found += [tuple(part.tolist()) for part in parts]
         return found
@@ -96,7 +96,7 @@ class Learner:
         at = 0
         self._balancer.begin()
         for piece in pieces(documents, [len(one.ids) for one in documents], self.max_tokens):
-            found = self._scores(piece)
+            found = self.scores(piece)
             count = len(found.logprobs_X)
             value = -(weights_X[at : at + count].to(found.logprobs_X) * found.logprobs_X).sum()
             _backward(value)
@@ -131,7 +131,7 @@ class Learner:
         tally, at = _Tally(), 0
         self._balancer.begin()
         for piece in pieces(samples, sizes, self.max_tokens):
-            found = self._scores(
+            found = self.scores(
                 [one.document for one in piece], entropy_has_gradient=config.entropy_bonus != 0
             )
             count = len(found.logprobs_X)
@@ -151,7 +151,7 @@ class Learner:
 
     def rehearse(self, documents: Sequence[Document]) -> None:
         """A piece forward and backward, so that its memory is asked for; nothing is learnt."""
-        _backward(0.0 * self._scores(documents).logprobs_X.sum())
+        _backward(0.0 * self.scores(documents).logprobs_X.sum())
         self.optimizer.forget_gradients()
 
     def _step(self, rate: float) -> float:
@@ -180,10 +180,10 @@ class Learner:
         again = self.optimizer.recovered
         return ((n, p) for n, p in self.decoder.named_parameters() if n not in again)
 
-    def _scores(
+    def scores(
         self, documents: Sequence[Document], *, entropy_has_gradient: bool = False
     ) -> Scores:
-        """On the host, where all that is small is kept."""
+        """Of the learnt tokens; on the host, where all that is small is kept."""
         found = scores(
             self.decoder,
             documents,
@@ -240,6 +240,19 @@ def pieces(items: Sequence[T], sizes: Sequence[int], most: int) -> Iterator[Sequ
         total += size
     if begin < len(items):
         yield items[begin:]
+
+
+def minibatches(items: Sequence[T], count: int, seed: int) -> list[Sequence[T]]:
+    """So many, at most one an item, drawn without replacement; each in the order of ``items``.
+
+    So responses to one prompt stay neighbours: see ``shared_prompts``.
+    """
+    count = min(count, len(items))
+    if count == 1:
+        return [items]
+    drawn = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(items), generator=drawn).tolist()
+    return [[items[i] for i in sorted(order[k::count])] for k in range(count)]
 
 
 def _tokens(piece: Sequence[Sampled], found: Scores, weights_X: Tensor) -> Tokens:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import json
+import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,10 +73,16 @@ class Loop:
         Raises ``Interrupted`` and ``Alarmed``.
         """
         number, record = self._resume(work)
+        boards = list(self.boards(number))
+        try:
+            self._go(work, number, record, boards)
+        finally:
+            _close(boards)
+
+    def _go(self, work: Stepped, number: int, record: Record, boards: list[Board]) -> None:
         watch = self._watch()
         if number < work.num_steps:
             self.prepare()
-        boards = self.boards(number)
         while number < work.num_steps:
             facts, times = self._step(work, number)
             record.append(facts, times)
@@ -87,19 +94,19 @@ class Loop:
             if any(alarm.action is Action.ROLL_BACK for alarm in alarms):
                 number, record = self._roll_back(work, alarms)
                 watch = self._watch()
+                _close(boards)  # what they show from ``number`` on is shown no more
+                boards[:] = self.boards(number)
                 continue
             self._stop_for(alarms)
             number += 1
-            if self.is_enough(number):
-                self._save(work, record, number, is_enough=True)
-                break
-            is_last = number == work.num_steps
+            is_enough = self.is_enough(number)
+            is_last = is_enough or number == work.num_steps
             if is_last or number % self.snapshot_every == 0 or self.is_stopping():
-                self._save(work, record, number)
+                self._save(work, record, number, is_enough=is_enough)
+            if is_enough:
+                return
             if self.is_stopping() and not is_last:
                 raise Interrupted
-        for board in boards:
-            board.close()
 
     def _watch(self) -> Watch:
         """As it would be, had the run never stopped."""
@@ -110,27 +117,23 @@ class Loop:
         facts = {"step": number, **work.step(number)}
         return facts, {"wall_s": time.perf_counter() - began, "peak_bytes": peak_bytes()}
 
+    @property
+    def _alarms(self) -> Path:
+        return self.folder / "alarms.jsonl"
+
     def _tell(self, alarms: Sequence[Alarm]) -> None:
         """On the terminal, and for the report."""
         for alarm in alarms:
-            self.tell(f"{alarm.text} ({alarm.action})")
-            with (self.folder / "alarms.jsonl").open("a", encoding="utf-8") as file:
+            self.tell(f"step {alarm.step}: {alarm.text} ({alarm.action})")
+            with self._alarms.open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(vars(alarm))}\n")
-
-    def _forget_alarms(self, step: int) -> None:
-        """Of steps that are done again."""
-        path = self.folder / "alarms.jsonl"
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _step_of(line) < step]
-            path.write_text("".join(kept), encoding="utf-8")
 
     def _stop_for(self, alarms: Sequence[Alarm]) -> None:
         for alarm in alarms:
             if alarm.action is Action.STOP:
                 raise Alarmed(
-                    f"{self.folder.name} was stopped; {alarm.text}; snapshots of "
-                    "before are kept, and another action can be named under watch"
+                    f"{self.folder.name} was stopped at step {alarm.step}: {alarm.text}; snapshots "
+                    "of before are kept, and another action can be named under watch"
                 )
 
     def _roll_back(self, work: Stepped, alarms: Sequence[Alarm]) -> tuple[int, Record]:
@@ -139,7 +142,7 @@ class Loop:
         found, _ = latest_snapshot(self.folder / "snapshots")
         if found is None or work.share <= _LEAST_SHARE:
             raise Alarmed(
-                f"{self.folder.name} cannot go back further; {alarm.text}; "
+                f"{self.folder.name} cannot go back further at step {alarm.step}: {alarm.text}; "
                 "take a smaller learning rate"
             )
         share = work.share / 2
@@ -154,14 +157,15 @@ class Loop:
         found, complaints = latest_snapshot(self.folder / "snapshots")
         for complaint in complaints:
             self.tell(f"{complaint}; going on from the one before")
-        self._forget_alarms(0 if found is None else found.step)
+        if self._alarms.exists():  # those of steps that are done again are dropped
+            os.truncate(self._alarms, 0 if found is None else found.facts["alarms_bytes"])
         if found is None:
             return 0, Record(self.folder)
         tidy(self.folder / "snapshots", found.step)
         work.restore(found.tensors, found.facts["work"])
-        work.share = found.facts.get("share", 1.0)
+        work.share = found.facts["share"]
         record = Record(self.folder, found.facts["record_bytes"])
-        return work.num_steps if found.facts.get("is_enough") else found.step, record
+        return work.num_steps if found.facts["is_enough"] else found.step, record
 
     def _save(self, work: Stepped, record: Record, step: int, *, is_enough: bool = False) -> None:
         record.sync()
@@ -169,14 +173,16 @@ class Loop:
         facts = {
             "work": dict(facts),
             "record_bytes": record.size_bytes,
+            "alarms_bytes": self._alarms.stat().st_size if self._alarms.exists() else 0,
             "share": work.share,
             "is_enough": is_enough,
         }
         save_snapshot(self.folder / "snapshots", Snapshot(step=step, tensors=tensors, facts=facts))
 
 
-def _step_of(line: str) -> int:
-    return int(json.loads(line)["step"])
+def _close(boards: Sequence[Board]) -> None:
+    for board in boards:
+        board.close()
 
 
 def peak_bytes() -> int:

@@ -70,6 +70,12 @@ class Target:
     def name(self) -> str:
         return f"{self.parameter}.{self.kind}"
 
+    def num_values(self, rank: int) -> tuple[int, int]:
+        """Of the matrices, and of their factors."""
+        rows, columns = self.shape
+        count = len(self.modules)
+        return count * rows * columns, count * rank * (rows + columns)
+
     def part(self, whole: Tensor) -> Tensor:
         """Of the parameter, or of what is shaped as it is: a view. [E, O, I]"""
         rows = whole if self.rows is None else whole[..., self.rows[0] : self.rows[1], :]

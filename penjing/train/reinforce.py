@@ -13,12 +13,11 @@ from penjing.evaluate.generator import sample_seed
 from penjing.models.kernels.choice import Numerics
 from penjing.train.advantage import Advantage, advantages
 from penjing.train.aggregation import Aggregation
-from penjing.train.collect import Collected, Collector, Rollout
-from penjing.train.learner import Learner, PolicyReport, Sampled
+from penjing.train.collect import Collected, Collector, Rollout, of_rollouts
+from penjing.train.learner import Learner, PolicyReport, Sampled, minibatches
 from penjing.train.policy_loss import PolicyLoss
 from penjing.train.record import Facts
 from penjing.train.schedule import Schedule
-from penjing.train.scores import Document
 from penjing.train.segments import Segments
 
 
@@ -60,6 +59,12 @@ class Reinforce:
 
     def __post_init__(self) -> None:
         assert self.reference is not None or not self.config.loss.kl, "a divergence from what?"
+        size = self.collector.config.group_size
+        if size < 2:
+            raise BadQuantity(
+                f"group_size is {size}; it must be at least 2, as responses to one problem are "
+                "held against one another"
+            )
 
     def step(self, number: int) -> Facts:
         """One set of rollouts and the updates from it."""
@@ -71,7 +76,9 @@ class Reinforce:
         samples = self._samples(collected)
         if not samples:
             return facts
-        reports = [self._update(part, rate, number) for part in self._parts(samples, number)]
+        drawn = sample_seed(self.seed, "minibatches", number)
+        parts = minibatches(samples, self.config.minibatches, drawn)
+        reports = [self._update(part, rate, number) for part in parts]
         return {**facts, **_of_updates(reports)}
 
     def state(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
@@ -121,15 +128,6 @@ class Reinforce:
             samples = [replace(s, reference=r) for s, r in zip(samples, reference, strict=True)]
         return samples
 
-    def _parts(self, samples: Sequence[Sampled], number: int) -> list[Sequence[Sampled]]:
-        count = min(self.config.minibatches, len(samples))
-        if count == 1:
-            return [samples]
-        drawn = torch.Generator().manual_seed(sample_seed(self.seed, "minibatches", number))
-        order = torch.randperm(len(samples), generator=drawn).tolist()
-        # in their order, so that responses to one prompt stay neighbours: see ``shared_prompts``
-        return [[samples[i] for i in sorted(order[k::count])] for k in range(count)]
-
     def _update(self, samples: Sequence[Sampled], rate: float, number: int) -> PolicyReport:
         drawn = torch.Generator().manual_seed(sample_seed(self.seed, "tokens", number))
         return self.learner.reinforce(
@@ -143,18 +141,11 @@ class Reinforce:
 
 
 def _sampled(rollout: Rollout, advantage: float, *, masks_truncated: bool) -> Sampled:
-    done = rollout.completion
-    free = [not forced for forced in done.is_forced]
-    document = Document(
-        ids=done.prompt_ids + done.ids,
-        is_learnt=(False,) * len(done.prompt_ids) + tuple(free),
-    )
-    scores = tuple(score for score, is_free in zip(done.logprobs, free, strict=True) if is_free)
     return Sampled(
-        document=document,
+        document=rollout.document,
         advantage=advantage,
-        rollout=scores,
-        old=scores,
+        rollout=rollout.scores,
+        old=rollout.scores,
         counts=not (masks_truncated and rollout.is_truncated),
     )
 
@@ -174,10 +165,7 @@ def _of_rollouts(collected: Collected) -> dict[str, Any]:
         **facts,
         "reward": fmean(one.total for one in rollouts),
         **{f"reward.{name}": fmean(r.reward.parts[name] for r in rollouts) for name in parts},
-        "length": fmean(len(one.completion.ids) for one in rollouts),
-        "thinking": fmean(one.completion.num_thinking for one in rollouts),
-        "thinks": fmean(one.completion.num_thinking > 0 for one in rollouts),
-        "truncated": fmean(one.is_truncated for one in rollouts),
+        **of_rollouts(rollouts),
     }
 
 

@@ -11,6 +11,7 @@ from penjing.errors import BadQuantity
 from penjing.tasks.problem import Split
 from penjing.tasks.task import Task
 from penjing.tasks.traces import Noise
+from penjing.train.algorithm import adapter_of
 from penjing.train.contents import Recipe
 from penjing.train.footprint import Batch
 from penjing.train.forecast import Work
@@ -94,6 +95,7 @@ def _pretrain(stage: Pretrain, held: Held, task: Task) -> Work:
         prompt=(tokens - learnt) / len(documents),
         response=learnt / len(documents),
         recompute=stage.recompute,
+        adapter=adapter_of(stage),
         batch=Batch(tokens=round(tokens * share), learnt=round(learnt * share), longest=longest),
     )
 
@@ -125,6 +127,7 @@ def _finetune(recipe: Recipe, stage: Finetune, held: Held, task: Callable[[str],
         prompt=prompt / rows,
         response=response / rows,
         recompute=stage.recompute,
+        adapter=adapter_of(stage),
         batch=Batch(
             tokens=round(batch_tokens * share),
             learnt=round(stage.batch * response / rows * share),
@@ -147,6 +150,7 @@ def _reinforce(stage: ReinforceStage | DistilStage, prompts: Prompts) -> Work:
         response=response,
         length=PROMPT_ROOM + stage.max_tokens,
         recompute=stage.recompute,
+        adapter=adapter_of(stage),
         batch=Batch(
             tokens=count * stage.max_tokens + groups * prompts.longest,
             learnt=count * stage.max_tokens,

@@ -34,12 +34,12 @@ Work = Fit | Reinforce | Distil
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """``start`` gives a stage or a model by its name, as it is before the stage."""
+    """``begun`` gives what a stage left, or a model, by its name and for a stage."""
 
     seed: int
     task: Callable[[str], Task]
     data: Callable[[str], Path]
-    start: Callable[[str], Held]
+    begun: Callable[[str, Trained], Held]
 
     def work(self, stage: Trained, held: Held) -> Work:
         seed = sample_seed(self.seed, stage.name, 0)
@@ -64,7 +64,7 @@ class Workshop:
                     reference=self._reference(stage, seed),
                 )
             case DistilStage():
-                teacher = self.start(stage.teacher)
+                teacher = self.begun(stage.teacher, stage)
                 check_same_ids(held.tokenizer, teacher.tokenizer)
                 return Distil(
                     self._collector(stage, held, seed),
@@ -81,7 +81,7 @@ class Workshop:
     def _reference(self, stage: ReinforceStage, seed: int) -> Learner | None:
         if not stage.kl:
             return None
-        return learner_of(stage, self.start(stage.start), seed, reads=True)
+        return learner_of(stage, self.begun(stage.start, stage), seed, reads=True)
 
     def _collector(self, stage: ReinforceStage | DistilStage, held: Held, seed: int) -> Collector:
         task = self.task(stage.task)

@@ -10,6 +10,7 @@ from penjing.models.catalogue import load_model
 from penjing.models.decoder import Decoder
 from penjing.models.kernels.choice import choose_kernels
 from penjing.train.footprint import Batch, activation_bytes, layer_bytes, training_footprint
+from penjing.train.lora import LoraConfig
 from penjing.train.scores import Document, scores
 
 
@@ -54,8 +55,6 @@ def test_kinds_add_up() -> None:
     assert narrow.weights + narrow.gradients + narrow.optimizer == pytest.approx(
         16 * 494.0e6, rel=1e-3
     )
-    few = training_footprint(config, batch, trained=1e6)
-    assert (few.gradients, few.optimizer) == (4e6, 8e6)
     assert training_footprint(config, batch, has_reference=True).reference == plain.weights
 
 
@@ -73,3 +72,18 @@ def test_logits_are_bounded_by_their_chunk() -> None:
     few = activation_bytes(config, Batch(tokens=10_000, learnt=1_000, longest=10))
     many = activation_bytes(config, Batch(tokens=10_000, learnt=9_000, longest=10))
     assert many - few == 8_000 * 2 * config.width * 4
+
+
+def test_an_adapter_has_gradients_and_moments_of_its_factors() -> None:
+    """PEFT counts 8,798,208 trainable parameters at rank 16, all linear layers."""
+    config = load_model("qwen2.5-0.5b")
+    batch = Batch(tokens=1024, learnt=512, longest=256)
+    plain = training_footprint(config, batch, value_bytes=2)
+    found = training_footprint(
+        config, batch, value_bytes=2, adapter=LoraConfig(rank=16, alpha=32.0)
+    )
+    assert found.optimizer == 3 * 4 * 8_798_208
+    assert found.gradients < plain.gradients / 20
+    linear = plain.weights - 2 * 151_936 * config.width  # all but the embedding, norms and biases
+    assert found.frozen == pytest.approx(linear, rel=1e-3)
+    assert found.total < plain.total

@@ -121,6 +121,19 @@ data = ["data"]
 epochs = 2
 batch = 4
 learning_rate = 1e-3
+adapter = { rank = 2 }
+[[stages]]
+name = "taught"
+kind = "distil"
+start = "base"
+teacher = "zero"
+task = "sums"
+steps = 4
+problems = 6
+max_tokens = 12
+learning_rate = 1e-3
+snapshot_every = 2
+until = { accuracy = 1.0, every = 2, problems = 4 }
 """
 
 
@@ -159,7 +172,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_leaves_what_it_should(straight: Path) -> None:
     record = read_record(straight / "base")
     assert record[-1]["loss"] < record[0]["loss"] / 2
-    for name in ("base", "zero", "tuned"):
+    for name in ("base", "zero", "tuned", "taught"):
         model = transformers.AutoModelForCausalLM.from_pretrained(straight / name / "checkpoint")
         assert model.config.vocab_size == 475
         done = json.loads((straight / name / "done.json").read_text(encoding="utf-8"))
@@ -168,6 +181,9 @@ def test_every_stage_leaves_what_it_should(straight: Path) -> None:
     steps = read_record(straight / "zero")
     assert [facts["largest_gap"] for facts in steps] == [0.0] * 4
     assert steps[0]["least_ratio"] < 1 < steps[0]["most_ratio"]  # of the second minibatch
+    assert [facts["largest_gap"] for facts in read_record(straight / "taught")] == [0.0] * 4
+    assert (straight / "tuned" / "adapter" / "adapter_config.json").is_file()
+    assert len(list((straight / "zero" / "events").iterdir())) == 1
     data = (straight / "data" / "data.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in data.splitlines()]
     assert rows
@@ -206,7 +222,7 @@ def test_kills_change_nothing(straight: Path, tmp_path: Path) -> None:
     assert outcome(folder) == outcome(straight)
 
 
-@pytest.mark.parametrize("stage", ["zero", "tuned"])
+@pytest.mark.parametrize("stage", ["zero", "tuned", "taught"])
 def test_a_stop_between_steps_changes_nothing(straight: Path, tmp_path: Path, stage: str) -> None:
     seen = 0
 
@@ -243,3 +259,31 @@ def test_a_tokenizer_without_thinking_is_refused(tmp_path: Path) -> None:
     text = recipe().text.replace('tokenizer = "quickstart"', f'tokenizer = "{folder}"')
     with pytest.raises(BadFile, match="tokenizer"):
         Journey(read_recipe(text, "x"), tmp_path / "run", seed=0).run()
+
+
+def test_a_stage_ends_where_enough_is_reached(tmp_path: Path) -> None:
+    enough = "snapshot_every = 15\nuntil = { accuracy = 0.01, every = 10, problems = 20 }"
+    text = TEXT.replace("MODEL", "student").replace("snapshot_every = 15", enough)
+    told: list[str] = []
+    found = read_recipe(text, "tiny")
+    short = found.model_copy(update={"stages": found.stages[:1]})
+    Journey(short, tmp_path / "run", seed=3, tell=told.append).run()
+    steps = len(read_record(tmp_path / "run" / "base"))
+    assert steps < 60
+    assert told[-1].endswith(f"right after {steps} steps")
+
+
+def test_a_plan_is_made_for_the_recipe_at_hand(straight: Path) -> None:
+    """Whatever lies in the folder."""
+    other = read_recipe(TEXT.replace("MODEL", "teacher"), "x")
+    planned = Journey(other, straight, seed=9).plan()
+    kept = json.loads((straight / "plan.json").read_text(encoding="utf-8"))["stages"]
+    assert [one["stage"] for one in planned] == [one["stage"] for one in kept]
+    assert planned[0]["parts"]["weights"] != kept[0]["parts"]["weights"]
+
+
+def test_rows_that_are_not_there_are_missed_before_anything_runs(tmp_path: Path) -> None:
+    text = TEXT.replace("MODEL", "student").replace('data = ["data"]', 'data = ["gone.jsonl"]')
+    with pytest.raises(BadFile, match=r"gone\.jsonl"):
+        Journey(read_recipe(text, "tiny"), tmp_path / "run", seed=3).run()
+    assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from penjing.engine.engine import Engine
 from penjing.engine.sampling import Sampling
 from penjing.models.decoder import Decoder
 from penjing.train.aggregation import Aggregation
-from penjing.train.learner import Learner, Sampled, pieces
+from penjing.train.learner import Learner, Sampled, minibatches, pieces
 from penjing.train.optimizer import AdamW, Optimizer
 from penjing.train.policy_loss import PolicyLoss
 from penjing.train.scores import Document
@@ -123,3 +123,26 @@ def test_pieces_are_runs_within_the_bound() -> None:
     sizes = [3, 4, 9, 1, 1, 5]
     assert [list(p) for p in pieces(sizes, sizes, 7)] == [[3, 4], [9], [1, 1, 5]]
     assert list(pieces([], [], 7)) == []
+
+
+def test_minibatches_share_items_out_and_keep_neighbours_in_order() -> None:
+    items = list(range(24))
+    parts = minibatches(items, 3, seed=1)
+    assert [len(part) for part in parts] == [8, 8, 8]
+    assert sorted(item for part in parts for item in part) == items
+    assert all(list(part) == sorted(part) for part in parts)
+    assert parts == minibatches(items, 3, seed=1)
+    assert parts != minibatches(items, 3, seed=2)
+    assert minibatches(items, 1, seed=1) == [items]
+    assert [len(part) for part in minibatches(items[:2], 5, seed=1)] == [1, 1]
+
+
+def test_a_rehearsal_changes_nothing(decoder: Callable[..., Decoder]) -> None:
+    """Neither weights nor moments nor gradients, and the step after it is the same."""
+    plain, rehearsed = (learner(decoder("routed")) for _ in range(2))
+    rehearsed.rehearse(texts())
+    assert not rehearsed.optimizer.state()
+    assert all(p.grad is None for p in rehearsed.decoder.parameters())
+    assert plain.learn(texts(), 1e-2) == rehearsed.learn(texts(), 1e-2)
+    ours, theirs = rehearsed.state(), plain.state()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -119,11 +119,12 @@ def alarms(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_watchdog_stops_a_run_and_names_the_cause(tmp_path: Path) -> None:
     told: list[str] = []
-    with pytest.raises(Alarmed, match=r"was stopped; .*loss is nan"):
+    with pytest.raises(Alarmed, match=r"was stopped at step 5: loss is nan"):
         Loop(tmp_path / "run", 3, tell=told.append).run(Broken(5))
     (alarm,) = alarms(tmp_path / "run")
     assert (alarm["step"], alarm["cause"], alarm["action"]) == (5, "not_finite", "stop")
-    assert "(stop)" in told[0]
+    assert told[0].startswith("step 5: loss is nan")
+    assert told[0].endswith("(stop)")
     again = Walk()
     Loop(tmp_path / "run", 3).run(again)  # whatever was wrong is mended
     assert again.count == 10
@@ -194,3 +195,65 @@ def test_the_peak_is_forgotten() -> None:
     del big
     forget_peak()
     assert peak_bytes() < high - 100_000_000
+
+
+class Shown:
+    """A board that keeps what it was told."""
+
+    def __init__(self, first: int) -> None:
+        self.first, self.steps, self.is_closed = first, list[int](), False
+
+    def add(self, facts: Facts, times: Facts) -> None:
+        assert not self.is_closed
+        assert times["wall_s"] >= 0
+        self.steps.append(facts["step"])
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_boards_show_every_step_and_are_closed_however_a_run_ends(tmp_path: Path) -> None:
+    made: list[Shown] = []
+
+    def boards(first: int) -> list[Shown]:
+        made.append(Shown(first))
+        return made[-1:]
+
+    with pytest.raises(ZeroDivisionError):
+        Loop(tmp_path / "run", 3, boards=boards).run(Walk(8))
+    Loop(tmp_path / "run", 3, boards=boards).run(Walk())
+    assert [(one.first, one.steps) for one in made] == [(0, list(range(8))), (6, [6, 7, 8, 9])]
+    assert all(one.is_closed for one in made)
+
+
+def test_boards_begin_again_after_a_step_back(tmp_path: Path) -> None:
+    made: list[Shown] = []
+
+    def boards(first: int) -> list[Shown]:
+        made.append(Shown(first))
+        return made[-1:]
+
+    back = {Cause.NOT_FINITE: Action.ROLL_BACK}
+    Loop(tmp_path / "run", 3, watch=back, boards=boards).run(Broken(5))
+    assert [(one.first, one.steps) for one in made] == [
+        (0, [0, 1, 2, 3, 4, 5]),
+        (3, [*range(3, 10)]),
+    ]
+    assert all(one.is_closed for one in made)
+
+
+def test_an_alarm_is_kept_once_however_often_its_run_is_stopped(tmp_path: Path) -> None:
+    """Also one that a step back has left before the snapshot that it went to."""
+    back = {Cause.NOT_FINITE: Action.ROLL_BACK}
+    Loop(tmp_path / "straight", 3, watch=back).run(Broken(5))
+    calls = 0
+
+    def is_stopping() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 12
+
+    with pytest.raises(Interrupted):
+        Loop(tmp_path / "run", 3, watch=back, is_stopping=is_stopping).run(Broken(5))
+    Loop(tmp_path / "run", 3, watch=back).run(Broken(99))
+    assert alarms(tmp_path / "run") == alarms(tmp_path / "straight")

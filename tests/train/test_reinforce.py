@@ -86,16 +86,18 @@ def test_fast_numerics_have_a_gap_that_is_told(engine: Callable[..., Engine]) ->
     assert 0 < facts["largest_gap"] < 0.5
 
 
-def test_minibatches_share_the_samples_out(engine: Callable[..., Engine]) -> None:
-    work = reinforce(engine(), minibatches=3)
-    samples = work._samples(work.collector.collect(0))
-    parts = work._parts(samples, 1)
-    assert sorted(len(part) for part in parts) == [8, 8, 8]
-    joined = [id(one) for part in parts for one in part]
-    assert sorted(joined) == sorted(id(one) for one in samples)
-    assert parts != work._parts(samples, 2)
-    facts = work.step(0)
+def test_later_minibatches_are_off_policy(engine: Callable[..., Engine]) -> None:
+    facts = reinforce(engine(), minibatches=3).step(0)
     assert facts["most_ratio"] > 1 > facts["least_ratio"]
+
+
+def test_one_response_a_problem_has_nothing_to_be_held_against(
+    engine: Callable[..., Engine],
+) -> None:
+    work = reinforce(engine())
+    alone = replace(work.collector, config=replace(work.collector.config, group_size=1))
+    with pytest.raises(BadQuantity, match="group_size is 1; it must be at least 2"):
+        replace(work, collector=alone)
 
 
 def test_a_reference_is_renewed(

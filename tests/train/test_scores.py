@@ -146,4 +146,5 @@ def test_a_prompt_computed_once_has_the_scores_and_gradients_of_one_computed_for
     ours = gradients(model)
     assert ours.keys() == plain.keys()
     for name, gradient in plain.items():
-        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-5)
+        off = (ours[name] - gradient).norm() / gradient.norm()
+        assert off < 5e-6, name  # sums of fp32 in another order

@@ -17,19 +17,7 @@ from penjing.train.stages import Trained
 from penjing.train.works import Work, Workshop, learner_of
 from tests.train.test_journey import TEXT
 
-DISTIL = """
-[[stages]]
-name = "taught"
-kind = "distil"
-start = "base"
-teacher = "zero"
-task = "sums"
-steps = 2
-problems = 4
-max_tokens = 8
-learning_rate = 1e-3
-"""
-RECIPE = read_recipe(TEXT.replace("MODEL", "student") + DISTIL, "tiny")
+RECIPE = read_recipe(TEXT.replace("MODEL", "student"), "tiny")
 STAGES: dict[str, Trained] = {s.name: s for s in RECIPE.stages if isinstance(s, Trained)}
 
 
@@ -42,7 +30,7 @@ def made(folder: Path, name: str, **changes: object) -> Work:
         seed=3,
         task=lambda task: made_task(RECIPE.tasks[task]),
         data=lambda data: folder / f"{data}.jsonl",
-        start=lambda start: held(folder, 2),
+        begun=lambda name, stage: held(folder, 2),
     )
     return shop.work(STAGES[name].model_copy(update=changes), held(folder))
 
@@ -84,7 +72,7 @@ def test_an_adapter_learns_in_place_of_all_weights(tmp_path: Path, has_adapter: 
     if has_adapter:
         adapter = type(stage).model_fields["adapter"]
         assert adapter is not None
-        text = (TEXT + DISTIL).replace("MODEL", "student")
+        text = TEXT.replace("MODEL", "student")
         text = text.replace('kind = "pretrain"', 'kind = "pretrain"\nadapter = { rank = 2 }', 1)
         found = read_recipe(text, "tiny").stages[0]
         assert isinstance(found, Trained)

@@ -58,7 +58,7 @@ def experts(
     bounds = routing.bounds_E1.tolist()
     tokens_A = routing.tokens_A.long()
     rows_AI = x_TI[tokens_A] if needs[1] else None
-    of_rows_AI = torch.empty_like(grad[:, :1]).expand(-1, x_TI.shape[1]).contiguous()
+    of_rows_AI = grad.new_empty(len(grad), x_TI.shape[1])
     of_w_EOI = torch.zeros_like(w_EOI) if needs[1] else None
     for e in range(len(w_EOI)):
         part = slice(bounds[e], bounds[e + 1])
