@@ -14,6 +14,7 @@ from typing import Any, Literal
 from penjing.engine.load import available_bytes, held_bytes
 from penjing.engine.sampling import Sampling
 from penjing.errors import DoesNotFit
+from penjing.models.kernels.choice import Numerics
 from penjing.models.parameters import count_parameters
 from penjing.train.footprint import Batch, Footprint, training_footprint
 from penjing.train.learner import Learner
@@ -40,6 +41,7 @@ class Work:
     has_reference: bool = False
     recompute: Literal["auto"] | bool = False
     adapter: LoraConfig | None = None
+    numerics: Numerics = Numerics.EXACT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ def footprint_of(work: Work, held: Held) -> Footprint:
     """Beside what the process holds before any model: its base."""
     like, engine = held.decoder.embedding, 0.0
     if work.generated:
-        plan = held.plan(work.length)
+        plan = held.plan(work.length, work.numerics)
         engine = plan.cache_bytes + plan.buffer_bytes
     found = _trained(work, held, recompute=recomputes(work, held))
     return replace(found, engine=engine, base=held_bytes(like.device))
@@ -131,24 +133,24 @@ def measure_rates(held: Held, work: Work) -> Rates:
     vocabulary = held.decoder.config.vocab_size
     ids = list(islice(cycle(range(min(200, vocabulary))), prompt))
     return Rates(
-        generate=_generating(held, ids, response) if work.generated else 0.0,
-        learn=_learning(held, ids, response) if work.batch else 0.0,
+        generate=_generating(held, ids, response, work.numerics) if work.generated else 0.0,
+        learn=_learning(held, ids, response, work.numerics) if work.batch else 0.0,
     )
 
 
-def _generating(held: Held, ids: Sequence[int], response: int) -> float:
+def _generating(held: Held, ids: Sequence[int], response: int, numerics: Numerics) -> float:
     """Groups of eight, as many at once as an engine of a stage takes."""
     length = min(response, _MOST_PROBED)
     groups = max(1, min(2 * MAX_SEQUENCES, _PROBED_TOKENS // length) // 8)
     sampling = Sampling(max_tokens=length, ignore_eos=True, seed=0, n=8, detokenize=False)
-    engine = held.engine(len(ids) + length)
+    engine = held.engine(len(ids) + length, numerics)
     prompts = [[*ids[:-1], (ids[-1] + k) % held.decoder.config.vocab_size] for k in range(groups)]
     began = time.perf_counter()
     done = engine.generate(prompts, sampling)
     return (time.perf_counter() - began) / sum(len(one.ids) for one in done)
 
 
-def _learning(held: Held, ids: Sequence[int], response: int) -> float:
+def _learning(held: Held, ids: Sequence[int], response: int, numerics: Numerics) -> float:
     """The second of two steps, as the first makes the moments."""
     given, vocabulary = (False,) * len(ids), held.decoder.config.vocab_size
     count = max(1, _PROBED_TOKENS // (len(ids) + response))
@@ -160,7 +162,7 @@ def _learning(held: Held, ids: Sequence[int], response: int) -> float:
         for k in range(count)
     ]
     optimizer = Optimizer(dict(held.decoder.named_parameters()), AdamW())
-    learner = Learner(held.decoder, optimizer, max_tokens=_PROBED_TOKENS)
+    learner = Learner(held.decoder, optimizer, max_tokens=_PROBED_TOKENS, numerics=numerics)
     learner.learn(documents[:1], 0.0)
     began = time.perf_counter()
     learner.learn(documents, 0.0)

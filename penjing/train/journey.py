@@ -95,7 +95,10 @@ class Journey:
         require_trainable(self.recipe)
         forget_peak()
         with TemporaryDirectory() as scratch:
-            fresh = partial(self._model, folder=Path(scratch))
+
+            def fresh(name: str, dtype: Dtype) -> Held:
+                return self._model(name, Path(scratch), _DTYPES[dtype])
+
             found = plan_recipe(self.recipe, fresh, self._task)
         return [{"stage": one.stage, **one.to_json()} for one in found]
 

@@ -96,6 +96,7 @@ def _pretrain(stage: Pretrain, held: Held, task: Task) -> Work:
         response=learnt / len(documents),
         recompute=stage.recompute,
         adapter=adapter_of(stage),
+        numerics=stage.numerics,
         batch=Batch(tokens=round(tokens * share), learnt=round(learnt * share), longest=longest),
     )
 
@@ -128,6 +129,7 @@ def _finetune(recipe: Recipe, stage: Finetune, held: Held, task: Callable[[str],
         response=response / rows,
         recompute=stage.recompute,
         adapter=adapter_of(stage),
+        numerics=stage.numerics,
         batch=Batch(
             tokens=round(batch_tokens * share),
             learnt=round(stage.batch * response / rows * share),
@@ -151,6 +153,7 @@ def _reinforce(stage: ReinforceStage | DistilStage, prompts: Prompts) -> Work:
         length=PROMPT_ROOM + stage.max_tokens,
         recompute=stage.recompute,
         adapter=adapter_of(stage),
+        numerics=stage.numerics,
         batch=Batch(
             tokens=count * stage.max_tokens + groups * prompts.longest,
             learnt=count * stage.max_tokens,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from penjing.errors import DoesNotFit
 from penjing.tasks.task import Task
@@ -11,6 +12,7 @@ from penjing.train.journey import made_task
 from penjing.train.models import Held, new_model
 from penjing.train.recipe import Recipe, read_recipe
 from penjing.train.recipe_plan import plan_recipe, root_of
+from penjing.train.stages import Dtype
 from tests.train.test_journey import TEXT
 
 RECIPE = read_recipe(TEXT.replace("MODEL", "student"), "tiny")
@@ -19,9 +21,10 @@ RECIPE = read_recipe(TEXT.replace("MODEL", "student"), "tiny")
 def made(recipe: Recipe, folder: Path) -> tuple[list[str], list[forecast_module.Forecast]]:
     asked = []
 
-    def fresh(name: str) -> Held:
-        asked.append(name)
-        return new_model(name, recipe.models[name], folder / name, 1)
+    def fresh(name: str, dtype: Dtype) -> Held:
+        asked.append(f"{name} {dtype}")
+        made = torch.bfloat16 if dtype is Dtype.BF16 else torch.float32
+        return new_model(name, recipe.models[name], folder / name, 1, made)
 
     def task(name: str) -> Task:
         return made_task(recipe.tasks[name])
@@ -31,7 +34,7 @@ def made(recipe: Recipe, folder: Path) -> tuple[list[str], list[forecast_module.
 
 def test_every_stage_is_planned_and_each_model_measured_once(tmp_path: Path) -> None:
     asked, found = made(RECIPE, tmp_path)
-    assert asked == ["student"]
+    assert asked == ["student fp32"]
     assert [one.stage for one in found] == [stage.name for stage in RECIPE.stages]
     assert all(one.seconds > 0 for one in found)
     assert all(one.shortfall_bytes == 0 for one in found)
@@ -67,3 +70,26 @@ def test_where_a_stage_comes_from() -> None:
     assert root_of(RECIPE, "tuned") == "student"
     assert root_of(RECIPE, "student") == "student"
     assert root_of(RECIPE, "some/checkpoint") == "some/checkpoint"
+
+
+def test_stages_of_another_dtype_are_measured_by_themselves(tmp_path: Path) -> None:
+    text = TEXT.replace("MODEL", "student").replace(
+        'name = "zero"', 'name = "zero"\ndtype = "bf16"'
+    )
+    asked, found = made(read_recipe(text, "tiny"), tmp_path)
+    assert asked == ["student fp32", "student bf16"]
+    by_name = {one.stage: one.footprint for one in found}
+    assert by_name["zero"].weights == by_name["base"].weights / 2
+
+
+def test_a_stage_may_have_an_evaluation_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = forecast_module.Rates(generate=1e-3, learn=0.0)
+    monkeypatch.setattr("penjing.train.recipe_plan.measure_rates", lambda held, work: rates)
+    own = '[stages.evaluation]\ntask = "sums"\nproblems = 40\nsamples = 2\nmax_tokens = 12\n'
+    text = TEXT.replace("MODEL", "student").replace(
+        "snapshot_every = 15\n", f"snapshot_every = 15\n{own}"
+    )
+    _, found = made(read_recipe(text, "tiny"), tmp_path)
+    assert found[0].seconds == pytest.approx(40 * 2 * 6 * 1e-3)
