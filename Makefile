@@ -30,7 +30,7 @@ fix: .venv/test  ## repair what ruff can, and format
 # Stamps: what was installed last, and when. The test extra includes what a run needs.
 .venv/run: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing penjing into .venv"
-	@$(INSTALL) .
+	@$(INSTALL) '.[run]'
 	@touch $@
 
 .venv/test: pyproject.toml constraints.txt | $(BIN)/pip

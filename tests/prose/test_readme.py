@@ -243,3 +243,11 @@ def test_a_tree_that_leaves_out_or_makes_up_is_caught(tmp_path: Path) -> None:
         "room: roof.py is not there",
         "room: wall.py is not shown",
     ]
+
+
+def test_make_run_installs_what_its_verbs_need() -> None:
+    """Tests run where everything is installed, so none of them would miss it."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    stamp = makefile.partition(".venv/run: ")[2].partition("\n\n")[0]
+    assert "penjing train" in makefile.partition("\nrun: ")[2].partition("\n\n")[0]
+    assert "'.[run]'" in stamp
